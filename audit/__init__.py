@@ -1,0 +1,1 @@
+"""The transparency log: what was decided, done and changed, provable offline."""

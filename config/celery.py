@@ -1,0 +1,28 @@
+"""Celery is only the executor's doorbell: JSON step ids, no results, no remote control, no timers."""
+
+import os
+
+from celery import Celery
+from django.conf import settings
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+app = Celery("placet")
+app.config_from_object(
+    {
+        "broker_url": settings.CELERY_BROKER_URL,
+        "accept_content": ["json"],
+        "task_serializer": "json",
+        "task_ignore_result": True,
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "worker_prefetch_multiplier": 1,
+        "worker_enable_remote_control": False,
+        "worker_hijack_root_logger": False,
+        "worker_max_tasks_per_child": 2000,
+        "broker_connection_retry_on_startup": True,
+        "broker_transport_options": {"visibility_timeout": 3600},
+        "task_default_queue": "placet",
+    }
+)
+app.autodiscover_tasks(["agents"])

@@ -1,0 +1,169 @@
+"""One settings file; everything that differs between installations comes from the environment (config/env.py)."""
+
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from config import env
+
+ENV = env.read()
+BASE_DIR = env.ROOT
+PLACET_HOME = ENV.placet_home
+PLACET_SOCKETS = ENV.sockets
+PLACET_KEYS = PLACET_HOME / "keys"
+PLACET_URL = ENV.placet_url or f"http://127.0.0.1:{ENV.port}"
+PLACET_LAUNCHERS = ENV.placet_launchers or str(PLACET_HOME / "launchers.toml")
+PLACET_EVALUATORS = ENV.placet_evaluators
+PLACET_DECISION_TIMEOUT_MS = ENV.placet_decision_timeout_ms
+PLACET_LEASE_SECONDS = ENV.placet_lease_seconds
+PLACET_METRICS_TOKEN = ENV.placet_metrics_token
+# The `python` transport runs functions of this process: for tests alone.
+PLACET_TEST_TRANSPORTS = False
+PLACET_AUDIT_PERMISSION = "registry.permissions.MayReadTrail"
+
+SECRET_KEY = ENV.secret_key or ENV.secret("django")
+DEBUG = ENV.placet_debug
+ALLOWED_HOSTS = [host.strip() for host in ENV.placet_allowed_hosts.split(",") if host.strip()]
+CSRF_TRUSTED_ORIGINS = [PLACET_URL] if PLACET_URL.startswith("https://") else []
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+AUTH_USER_MODEL = "registry.Person"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+TIME_ZONE = "UTC"
+USE_I18N = False
+APPEND_SLASH = False
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "simple_history",
+    "audit",
+    "registry",
+    "gateway",
+    "agents",
+    "operations",
+    "config",
+]
+MIDDLEWARE = [
+    "config.middleware.Correlation",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "config.middleware.ContentSecurityPolicy",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "simple_history.middleware.HistoryRequestMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+
+def database(process: str) -> dict[str, Any]:
+    """Return the connection of `process`: its own role and password, on the embedded server or DATABASE_URL's."""
+    common: dict[str, Any] = {
+        "ENGINE": "django.db.backends.postgresql",
+        "CONN_MAX_AGE": None,  # opening a connection per request costs 5-7 times the rate
+        "CONN_HEALTH_CHECKS": True,
+        "USER": f"placet_{process}",
+        "OPTIONS": {
+            "application_name": f"placet {process}",
+            "connect_timeout": 5,
+            "options": "-c lock_timeout=5s -c idle_in_transaction_session_timeout=60s -c timezone=UTC",
+        },
+    }
+    if not ENV.database_url:
+        return common | {
+            "NAME": "placet",
+            "HOST": str(ENV.sockets),
+            "PASSWORD": ENV.secret(f"database_{process}"),
+        }
+    url = urlsplit(ENV.database_url)
+    place = {"NAME": url.path.lstrip("/") or "placet", "HOST": url.hostname or "", "PORT": url.port or ""}
+    if process == "owner":
+        place |= {"USER": unquote(url.username or "placet_owner"), "PASSWORD": unquote(url.password or "")}
+    else:
+        place |= {"PASSWORD": ENV.secret(f"database_{process}")}
+    return common | place
+
+
+DATABASES = {"default": database(ENV.placet_process)}
+
+CELERY_BROKER_URL = ENV.broker_url or f"redis+socket://:{ENV.secret('valkey')}@{ENV.sockets}/valkey.sock?virtual_host=0"
+CACHE_URL = ENV.cache_url or (
+    ENV.broker_url
+    if ENV.broker_url.startswith("redis")
+    else f"redis+unix://:{ENV.secret('valkey')}@{ENV.sockets}/valkey.sock"
+)
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.ScryptPasswordHasher"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "/login/"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "/login/"
+SESSION_COOKIE_AGE = 12 * 3600
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = ENV.placet_secure_cookies
+SESSION_COOKIE_NAME = "placet_session"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024
+
+STATIC_URL = "/static/"
+STATIC_ROOT = PLACET_HOME / "static"
+STATICFILES_DIRS = [BASE_DIR / "templates" / "static"]
+WHITENOISE_USE_FINDERS = True
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "gateway.authentication.CredentialAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["registry.permissions.DenyAll"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["config.parsers.StrictJSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "config.errors.respond",
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Placet",
+    "DESCRIPTION": "Governance registry and policy gateway for AI agents.",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.1",
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
+}
+
+LOGGING_CONFIG = "config.logging.configure"
+LOGGING = {"level": ENV.placet_log_level, "format": ENV.placet_log_format}

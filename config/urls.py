@@ -1,0 +1,26 @@
+"""Every address of Placet, in one place."""
+
+from django.contrib import admin
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView
+
+from config import health
+
+API = "api/v1/"
+urlpatterns = [
+    path("livez", health.live, name="live"),
+    path("readyz", health.ready, name="ready"),
+    path("metrics", health.metrics, name="metrics"),
+    path(f"{API}openapi.json", SpectacularAPIView.as_view(), name="openapi"),
+    path(API, include("registry.urls")),
+    path(API, include("gateway.urls")),
+    path(API, include("agents.urls")),
+    path(API, include("audit.urls")),
+    path("log/", include("audit.log_urls")),
+    path("", include("config.page_urls")),
+    path("admin/", admin.site.urls),
+]
+handler400 = "config.errors.bad_request"
+handler403 = "config.errors.forbidden"
+handler404 = "config.errors.not_found"
+handler500 = "config.errors.server_error"

@@ -1,0 +1,1 @@
+"""The PEP: every call of every agent."""

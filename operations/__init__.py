@@ -1,0 +1,1 @@
+"""Objectives, drift, cost, incidents. An empty app for now."""

@@ -1,0 +1,1 @@
+"""The PAP: what may run, who agreed, where it is live."""

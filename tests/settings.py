@@ -1,0 +1,12 @@
+"""Settings of the tests: the real ones, on a server of the test run's own, with one connection per database role."""
+
+from config.settings import *  # noqa: F403
+from config.settings import database
+
+DATABASES = {"default": database("web")}
+for _role in ("owner", "web", "worker", "sequencer", "publisher", "bundler"):
+    DATABASES[_role] = database(_role)
+PLACET_TEST_TRANSPORTS = True
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+ALLOWED_HOSTS = ["*"]
+LOGGING = {"level": "warning", "format": "text"}
