@@ -24,7 +24,7 @@ class FileSecrets(EnvSettingsSource):
     """Read `NAME` from the file that `NAME_FILE` names: container platforms mount secrets as files."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        path, key, _ = super().get_field_value(field, f"{field_name}_file")
+        path, _, _ = super().get_field_value(field, f"{field_name}_file")
         return (Path(path).read_text().strip() if path else None), field_name, False
 
 
@@ -33,25 +33,35 @@ class Environment(BaseSettings):
 
     model_config = SettingsConfigDict(extra="ignore", case_sensitive=False)
 
-    placet_home: Path = Field(ROOT / ".placet", description="Where the embedded servers, sockets, secrets and keys live.")
+    placet_home: Path = Field(
+        ROOT / ".placet", description="Where the embedded servers, sockets, secrets and keys live."
+    )
     placet_process: Process = Field("web", description="Which process this is: chooses its database role.")
     placet_url: str = Field("", description="The address people reach Placet at; default http://127.0.0.1:PORT.")
     placet_bind: str = Field("127.0.0.1", description="Address that the web process listens on.")
     port: int = Field(8000, ge=1, le=65535, description="Port that the web process listens on.")
     placet_debug: bool = Field(False, description="Show tracebacks. Never in production.")
-    placet_allowed_hosts: str = Field("127.0.0.1,localhost,[::1]", description="Host names that are answered, by commas.")
+    placet_allowed_hosts: str = Field(
+        "127.0.0.1,localhost,[::1]", description="Host names that are answered, by commas."
+    )
     placet_secure_cookies: bool = Field(False, description="Send cookies over HTTPS only: set it behind TLS.")
     secret_key: str = Field("", description="Django's signing key; default: made once under PLACET_HOME/secrets.")
     database_url: str = Field("", description="postgresql://OWNER:PASSWORD@HOST/NAME; unset: embedded PostgreSQL.")
     broker_url: str = Field("", description="Celery's broker, redis:// or amqp://; unset: embedded Valkey.")
-    cache_url: str = Field("", description="redis:// of the rate tokens; unset: the broker when that is Valkey or Redis.")
-    placet_launchers: str = Field("", description="File that names tool servers' commands; default PLACET_HOME/launchers.toml.")
+    cache_url: str = Field(
+        "", description="redis:// of the rate tokens; unset: the broker when that is Valkey or Redis."
+    )
+    placet_launchers: str = Field(
+        "", description="File that names tool servers' commands; default PLACET_HOME/launchers.toml."
+    )
     placet_evaluators: int = Field(0, ge=0, le=64, description="Policy evaluator processes; 0: as many as cores.")
     placet_decision_timeout_ms: int = Field(500, ge=10, le=10_000, description="Longest policy evaluation, ms.")
     placet_web_workers: int = Field(2, ge=1, le=64, description="Web server processes.")
     placet_web_threads: int = Field(8, ge=1, le=256, description="Threads in each web server process.")
     placet_lease_seconds: int = Field(10, ge=1, le=600, description="Lease of a step and of a claimed call, seconds.")
-    placet_log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    placet_log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least level that is logged."
+    )
     placet_log_format: Literal["text", "json"] = Field("text", description="One log line as text or as JSON.")
     placet_metrics_token: str = Field("", description="Bearer token for /metrics; unset: loopback clients only.")
 
@@ -85,7 +95,13 @@ class Environment(BaseSettings):
         """Directory of the private sockets; short, because a socket's path has at most 107 bytes."""
         place = self.placet_home / "sockets"
         if len(str(place)) > 80:
-            place = Path("/tmp") / ("placet-" + hashlib.sha256(str(self.placet_home).encode()).hexdigest()[:12])
+            # The launcher refuses it if it is somebody else's.
+            place = (
+                Path("/tmp")
+                / (  # noqa: S108
+                    "placet-" + hashlib.sha256(str(self.placet_home).encode()).hexdigest()[:12]
+                )
+            )
         return place
 
     def secret(self, name: str) -> str:

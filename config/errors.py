@@ -79,7 +79,10 @@ def respond(error: Exception, context: dict[str, Any]) -> HttpResponse | None:
         return problem(request, status=503, code="unavailable", detail="The database does not answer. Try again.")
     log.exception("unexpected error", kind=type(error).__name__, database=isinstance(error, DatabaseError))
     return problem(
-        request, status=500, code="internal_error", detail="An error of ours. Report the correlation id to the operator."
+        request,
+        status=500,
+        code="internal_error",
+        detail="An error of ours. Report the correlation id to the operator.",
     )
 
 
@@ -98,7 +101,9 @@ def _first(detail: object) -> str:
 
 def _flatten(detail: object, path: str = "") -> list[tuple[str, str]]:
     if isinstance(detail, dict):
-        return [pair for key, value in detail.items() for pair in _flatten(value, f"{path}.{key}" if path else str(key))]
+        return [
+            pair for key, value in detail.items() for pair in _flatten(value, f"{path}.{key}" if path else str(key))
+        ]
     if isinstance(detail, list):
         return [pair for value in detail for pair in _flatten(value, path)] or [(path or "body", "is not valid")]
     return [(path or "body", str(detail))]

@@ -15,7 +15,7 @@ CONTENT_SECURITY_POLICY = (
 
 
 class Correlation:
-    """Give each request a correlation id. An inbound X-Request-ID is logged but never becomes ours: it proves nothing."""
+    """Give each request a correlation id of ours; an inbound X-Request-ID proves nothing and is ignored."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response

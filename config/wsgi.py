@@ -1,9 +1,32 @@
 """What granian serves: REST, console, health."""
 
 import os
+import signal
+import threading
 
 from django.core.wsgi import get_wsgi_application
+from django.db import connections
+
+from config.embedded.processes import die_with_parent
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+# A killed granian must not leave workers that go on serving.
+if os.environ.get("PLACET_PROCESS"):
+    die_with_parent(signal.SIGTERM)
 
-application = get_wsgi_application()
+_django = get_wsgi_application()
+_thread = threading.local()
+
+
+class _Closer:
+    """Closes a thread's connections when the thread ends: an idle server thread would leak them otherwise."""
+
+    def __del__(self) -> None:
+        connections.close_all()
+
+
+def application(environ, start_response):  # type: ignore[no-untyped-def]
+    """Answer one request (PEP 3333)."""
+    if not hasattr(_thread, "closer"):
+        _thread.closer = _Closer()
+    return _django(environ, start_response)

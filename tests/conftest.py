@@ -54,14 +54,17 @@ def now():
 
 @pytest.fixture
 def people(db):
-    """One new set of people: alice author, bob reviewer, carol security, dave auditor, olga operator, adam admin, mallory stranger."""
+    """A new set of people; ROLES below says who may do what, adam is the admin and mallory a stranger."""
     from registry.models import Person
 
     suffix = secrets.token_hex(4)
     names = ("alice", "bob", "carol", "dave", "olga", "adam", "mallory")
     return {
         name: Person.objects.create_user(
-            username=f"{name}-{suffix}", email=f"{name}-{suffix}@example.com", name=name.title(), password="correct horse"
+            username=f"{name}-{suffix}",
+            email=f"{name}-{suffix}@example.com",
+            name=name.title(),
+            password="correct horse",
         )
         for name in names
     }

@@ -24,7 +24,9 @@ FAST = {"fsync": "off", "full_page_writes": "off"}
 def migrations_hash() -> str:
     """Return a short hash over every file that shapes the database."""
     digest = hashlib.sha256()
-    for path in sorted([*ROOT.glob("*/migrations/*.py"), *ROOT.glob("*/models.py"), ROOT / "config/embedded/postgres.py"]):
+    for path in sorted(
+        [*ROOT.glob("*/migrations/*.py"), *ROOT.glob("*/models.py"), ROOT / "config/embedded/postgres.py"]
+    ):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -87,7 +89,9 @@ def _template() -> Path:
 
 
 def _start(place: Path) -> postgres.Server:
-    return postgres.start(place, place / "sockets", superuser_password=_secret(place, "database_superuser"), settings=FAST)
+    return postgres.start(
+        place, place / "sockets", superuser_password=_secret(place, "database_superuser"), settings=FAST
+    )
 
 
 def _superuser(place: Path) -> str:

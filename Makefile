@@ -1,0 +1,53 @@
+# Placet. Bare `make` lists the targets.
+SHELL := bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST_WORKERS ?= 2
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: install
+install: $(VENV)/.installed .venv-tools/.installed ## Install what is pinned into .venv and the tool servers into .venv-tools.
+
+$(VENV)/.installed: requirements-dev.txt scripts/install
+	@PYTHON=$(PYTHON) scripts/install
+	@touch $@
+
+.venv-tools/.installed: requirements-tools.txt scripts/install-tools
+	@PYTHON=$(PYTHON) scripts/install-tools
+	@touch $@
+
+.PHONY: up
+up: install ## Start everything in the foreground; Ctrl-C stops it.
+	@$(BIN)/python manage.py up
+
+.PHONY: demo
+demo: install ## Start everything, apply the example, run its agent. ARGS=--yes: approve, verify, stop.
+	@$(BIN)/python examples/repo-steward/demo.py $(ARGS)
+
+.PHONY: test
+test: install lint ## Every check and every test, with the bounded part of the chaos suite.
+	@$(BIN)/pytest -q -n $(PYTEST_WORKERS) --dist loadfile $(ARGS)
+
+.PHONY: lint
+lint: install ## Style, types, architecture.
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy config operations agents gateway registry audit
+	@$(BIN)/lint-imports
+
+.PHONY: bench
+bench: install ## Measure the call path beside its anchors (by hand; takes minutes).
+	@$(BIN)/python benchmarks/calls.py $(ARGS)
+
+.PHONY: lock
+lock: $(VENV)/.installed ## Resolve and pin the requirements with hashes.
+	@$(BIN)/python scripts/lock.py
+
+.PHONY: clean
+clean: ## Remove what was installed and every local data directory.
+	rm -rf .venv .venv-tools .placet .placet-test .placet-demo .mypy_cache .ruff_cache .hypothesis

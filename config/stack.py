@@ -1,0 +1,155 @@
+"""Which servers and processes an installation consists of, and how they are started."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import psycopg
+
+from config.embedded import postgres, processes, valkey
+from config.env import Environment
+from config.supervisor import Child, Print, Supervisor, python
+
+
+class Stack:
+    """The embedded servers (unless the environment names others) and the processes of Placet."""
+
+    def __init__(self, environment: Environment, *, write: Print) -> None:
+        self.environment = environment
+        self.write = write
+        self.database: postgres.Server | None = None
+        self.broker: subprocess.Popen[bytes] | None = None
+        self.supervisor = Supervisor(self._children(), write=write)
+
+    def start(self) -> None:
+        """Start everything in order. :raises processes.StartFailed: with what to do."""
+        _check_port(self.environment.placet_bind, self.environment.port)
+        if not self.environment.database_url:
+            self._start_database()
+        self._migrate()
+        if not self.environment.broker_url:
+            self._start_broker()
+        self.supervisor.start()
+
+    def keep(self) -> None:
+        """Restart an embedded server that died."""
+        if self.database is not None and self.database.process.poll() is not None:
+            self.write("postgres", "ended; starting it again")
+            self.database.lock.close()
+            try:
+                self._start_database()
+            except processes.StartFailed as error:
+                # An orphaned backend may hold the old shared memory for a moment; the next round tries again.
+                self.write("postgres", str(error))
+                time.sleep(0.5)
+        if self.broker is not None and self.broker.poll() is not None:
+            self.write("valkey", "ended; starting it again")
+            self._start_broker()
+
+    def stop(self) -> None:
+        """Stop everything: the processes, then the broker, then the database."""
+        self.supervisor.stop()
+        if self.broker is not None and self.broker.poll() is None:
+            self.broker.terminate()
+            self.broker.wait(10)
+        if self.database is not None:
+            self.database.stop()
+
+    def wait_until_ready(self, *, timeout: float = 60.0) -> bool:
+        """Wait until /readyz answers 200; say whether it did."""
+        url = f"http://{_reachable(self.environment.placet_bind)}:{self.environment.port}/readyz"
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline and not self.supervisor.ended.is_set():
+            try:
+                with urllib.request.urlopen(url, timeout=2) as answer:
+                    if answer.status == 200:
+                        return True
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.1)
+        return False
+
+    def _start_database(self) -> None:
+        environment = self.environment
+        password = environment.secret("database_superuser")
+        self.database = postgres.start(environment.placet_home, environment.sockets, superuser_password=password)
+        passwords = {role: environment.secret(f"database_{role}") for role in postgres.ROLES}
+        info = postgres.conninfo(environment.sockets, user="postgres", password=password, dbname="postgres")
+        with psycopg.connect(info) as connection:
+            postgres.create_roles(connection, passwords, database="placet")
+
+    def _start_broker(self) -> None:
+        environment = self.environment
+        password = environment.secret("valkey")
+        self.broker = valkey.start(environment.placet_home, environment.sockets, password=password)
+
+    def _migrate(self) -> None:
+        done = subprocess.run(python("migrate", "--check"), capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return
+        self.write("migrate", "bringing the database to this version")
+        done = subprocess.run(python("migrate", "-v", "1"), capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise processes.StartFailed(
+                f"The migration failed; nothing was started.\n{(done.stdout + done.stderr)[-3000:]}"
+            )
+
+    def _children(self) -> list[Child]:
+        environment = self.environment
+
+        def child(name: str, *arguments: str, process: str, grace: float = 10.0) -> Child:
+            return Child(name, python(*arguments), {"PLACET_PROCESS": process}, grace)
+
+        web = Child(
+            "web",
+            [
+                sys.executable, "-m", "granian", "--interface", "wsgi", "config.wsgi:application",
+                "--host", environment.placet_bind, "--port", str(environment.port),
+                "--workers", str(environment.placet_web_workers),
+                "--blocking-threads", str(environment.placet_web_threads),
+                "--blocking-threads-idle-timeout", "600s", "--respawn-failed-workers", "--respawn-interval", "0.5",
+                "--workers-kill-timeout", "10s", "--backlog", "1024", "--log-level", "warning",
+            ],
+            {"PLACET_PROCESS": "web", "PYTHONPATH": os.pathsep.join([str(_root()), os.environ.get("PYTHONPATH", "")])},
+            grace=15.0,
+        )  # fmt: skip
+        worker = Child(
+            "worker",
+            [
+                sys.executable, "-m", "celery", "-A", "config.celery", "worker", "--loglevel", "warning",
+                "--concurrency", "2", "--without-gossip", "--without-mingle", "--without-heartbeat", "-n", "placet@%h",
+            ],
+            {"PLACET_PROCESS": "worker", "PYTHONPATH": str(_root())},
+            grace=20.0,
+        )  # fmt: skip
+        return [
+            child("evaluators", "evaluators", process="web"),
+            child("bundler", "bundler", process="bundler"),
+            child("sequencer", "sequencer", process="sequencer"),
+            child("publisher", "publisher", process="publisher"),
+            child("sweeper", "sweeper", process="worker"),
+            worker,
+            web,
+        ]
+
+
+def _root() -> object:
+    return python()[1].rsplit("/", 1)[0]
+
+
+def _reachable(bind: str) -> str:
+    return "127.0.0.1" if bind in ("0.0.0.0", "::", "") else bind  # noqa: S104 - compared, not bound
+
+
+def _check_port(bind: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((bind, port))
+        except OSError as error:
+            raise processes.StartFailed(
+                f"Port {port} on {bind} is not free ({error.strerror}). Stop what uses it, or set PORT to another one."
+            ) from error
