@@ -1,0 +1,32 @@
+"""The rows of the registry: people, artifacts, agreement, and what is live."""
+
+from registry.models.agreement import Activation, Approval, Evidence, Proposal, SlotHistory
+from registry.models.artifacts import Artifact, Check, Contributor, Kind, Lifecycle, Pin, Provenance, Version
+from registry.models.live import Bundle, Pdp, Slot, Stop
+from registry.models.people import Environment, Grant, Membership, Person, Role, Workspace
+
+__all__ = [
+    "Activation",
+    "Approval",
+    "Artifact",
+    "Bundle",
+    "Check",
+    "Contributor",
+    "Environment",
+    "Evidence",
+    "Grant",
+    "Kind",
+    "Lifecycle",
+    "Membership",
+    "Pdp",
+    "Person",
+    "Pin",
+    "Proposal",
+    "Provenance",
+    "Role",
+    "Slot",
+    "SlotHistory",
+    "Stop",
+    "Version",
+    "Workspace",
+]

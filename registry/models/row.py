@@ -1,0 +1,22 @@
+"""What every row of the registry has: a time-ordered id. And the "what changed here" view for people."""
+
+from typing import Any
+
+from django.db import models
+from simple_history.models import HistoricalRecords
+
+from audit.uuid7 import uuid7
+
+
+class Row(models.Model):
+    """A row with a uuid7 as primary key, made in Python."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+
+    class Meta:
+        abstract = True
+
+
+def history(*, without: tuple[str, ...] = ()) -> Any:
+    """Return the change history of a mutable model. It serves people and is not evidence: that is the trail."""
+    return HistoricalRecords(history_id_field=models.UUIDField(default=uuid7), excluded_fields=list(without))
