@@ -96,12 +96,8 @@ class Environment(BaseSettings):
         place = self.placet_home / "sockets"
         if len(str(place)) > 80:
             # The launcher refuses it if it is somebody else's.
-            place = (
-                Path("/tmp")
-                / (  # noqa: S108
-                    "placet-" + hashlib.sha256(str(self.placet_home).encode()).hexdigest()[:12]
-                )
-            )
+            short = hashlib.sha256(str(self.placet_home).encode()).hexdigest()[:12]
+            place = Path("/tmp") / f"placet-{short}"  # noqa: S108
         return place
 
     def secret(self, name: str) -> str:
@@ -111,17 +107,13 @@ class Environment(BaseSettings):
         path = directory / name
         if not path.exists():
             # Written aside and linked: two processes that start together agree on one whole secret.
-            aside = directory / f".{name}.{os.getpid()}"
-            with aside.open("x", opener=_private) as file:
+            aside = directory / f".{name}.{secrets.token_hex(4)}"
+            with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(secrets.token_urlsafe(32))
             with contextlib.suppress(FileExistsError):
                 path.hardlink_to(aside)
             aside.unlink()
         return path.read_text().strip()
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def read() -> Environment:
