@@ -1,0 +1,234 @@
+"""Keys of agents: made once, kept as a hash, scoped, expiring, rotated with overlap, revoked under a lock."""
+
+import hashlib
+import re
+import secrets
+import zlib
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Protocol
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from audit import crash, log
+from audit.refusal import Refusal
+from audit.uuid7 import uuid7
+from gateway.models import Credential, Key
+from gateway.principal import Principal
+from registry.models import Environment, Membership, Person, Workspace
+
+SCOPES = {
+    "tools:call": "ask for tool calls",
+    "models:call": "ask for model calls",
+    "runs:start": "start durable runs of the agent",
+    "sessions:open": "open sessions and vouch for what the user asked; never together with a call scope",
+}
+LONGEST = timedelta(days=400)
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_FORM = re.compile(r"placet_([0-9A-Za-z]{43})([0-9A-Za-z]{6})")
+_PREFIX = len("placet_") + 6
+# Written at most once a minute: a row version per call would cost more than the call.
+_LAST_USED = "UPDATE gateway_key SET last_used_at = now() WHERE id = %s"
+_LOOK_UP = """
+SELECT c.id, c.workspace_id, c.environment, c.agent, c.owner_id, c.scopes, k.id,
+       k.expires_at <= now(), c.revoked_at IS NOT NULL,
+       p.is_active AND m.active,
+       k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 minute'
+FROM gateway_key k
+JOIN gateway_credential c ON c.id = k.credential_id
+JOIN registry_person p ON p.id = c.owner_id
+LEFT JOIN registry_membership m ON m.person_id = c.owner_id AND m.workspace_id = c.workspace_id
+WHERE k.hash = %s
+"""
+
+
+class Actor(Protocol):
+    """Whoever does something: a Person or a Principal."""
+
+    @property
+    def actor(self) -> str: ...
+
+
+def create(
+    workspace: Workspace,
+    *,
+    environment: str,
+    agent: str,
+    owner: Person,
+    scopes: Iterable[str],
+    expires_at: datetime,
+    actor: Actor,
+    now: datetime,
+    name: str = "",
+    correlation_id: str | None = None,
+) -> tuple[Credential, str]:
+    """Make a credential and its first key, which is returned once and never again.
+
+    :raises Refusal: unknown environment or scope, an expiry in the past or too far, an owner who is no member.
+    """
+    wanted = sorted(set(scopes))
+    _check(workspace, environment, owner, wanted, expires_at, now)
+    with transaction.atomic():
+        credential = Credential.objects.create(
+            workspace=workspace,
+            environment=environment,
+            agent=agent,
+            kind=Credential.Kind.OPENER if "sessions:open" in wanted else Credential.Kind.AGENT,
+            name=name,
+            owner=owner,
+            scopes=wanted,
+            created_by=actor.actor,
+            expires_at=expires_at,
+        )
+        secret = _add_key(credential, expires_at)
+        _append("gateway.credential.created", credential, actor, now, correlation_id, scopes=wanted, owner=owner.actor)
+    return credential, secret
+
+
+def rotate(
+    credential: Credential,
+    *,
+    expires_at: datetime,
+    overlap: timedelta = timedelta(hours=24),
+    actor: Actor,
+    now: datetime,
+    correlation_id: str | None = None,
+) -> str:
+    """Add a key and let the older ones end after `overlap`; claims and sessions go on. Return the new key, once."""
+    with transaction.atomic():
+        credential = Credential.objects.select_for_update().get(pk=credential.pk)
+        if credential.revoked_at is not None or credential.kind == Credential.Kind.EXECUTOR:
+            raise Refusal("credential_not_rotatable", "This credential is revoked or has no key.", status=409)
+        _check_expiry(expires_at, now)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE gateway_key SET expires_at = least(expires_at, now() + %s) WHERE credential_id = %s",
+                [overlap, credential.pk],
+            )
+        secret = _add_key(credential, expires_at)
+        credential.expires_at = expires_at
+        credential.save(update_fields=["expires_at"])
+        seconds = int(overlap.total_seconds())
+        _append("gateway.credential.rotated", credential, actor, now, correlation_id, overlap_s=seconds)
+    crash.point("gateway.credential_rotated")
+    return secret
+
+
+def revoke(credential: Credential, *, actor: Actor, now: datetime, correlation_id: str | None = None) -> Credential:
+    """End a credential. FOR UPDATE against the deciding call's FOR SHARE: what is decided later is denied."""
+    with transaction.atomic():
+        credential = Credential.objects.select_for_update().get(pk=credential.pk)
+        if credential.revoked_at is None:
+            credential.revoked_at, credential.revoked_by = now, actor.actor
+            credential.save(update_fields=["revoked_at", "revoked_by"])
+            _append("gateway.credential.revoked", credential, actor, now, correlation_id)
+    crash.point("gateway.credential_revoked")
+    return credential
+
+
+def authenticate(secret: str) -> Principal:
+    """Return who holds the key `secret`. :raises Refusal: 401, saying whether it is unknown, expired or revoked."""
+    form = _FORM.fullmatch(secret)
+    if form is None or _checksum(form[1]) != form[2]:
+        raise _refused("credential_malformed", "This is not a key of Placet: it is cut short or mistyped.")
+    with connection.cursor() as cursor:
+        cursor.execute(_LOOK_UP, [hashlib.sha256(secret.encode()).digest()])
+        row = cursor.fetchone()
+        if row is None:
+            raise _refused("credential_unknown", "No such key exists here.")
+        pk, workspace, environment, agent, owner, scopes, key, expired, revoked, owned, stale = row
+        if revoked:
+            raise _refused("credential_revoked", "This credential was revoked.")
+        if expired:
+            raise _refused("credential_expired", "This key has expired; use the one that replaced it.")
+        if not owned:
+            raise _refused("credential_orphaned", "The person who answers for this credential has left the workspace.")
+        if stale:
+            cursor.execute(_LAST_USED, [key])
+    return Principal("agent", pk, workspace, environment, agent, owner, frozenset(scopes), None, f"credential:{pk}")
+
+
+def executor_principal(workspace: UUID, *, environment: str, agent: str, on_behalf_of: str | None = None) -> Principal:
+    """Return the principal under which our executor acts for `agent`; its credential has no key and can be revoked."""
+    scopes = ["models:call", "tools:call"]
+    found = """SELECT id FROM gateway_credential
+               WHERE workspace_id = %s AND environment = %s AND agent = %s AND kind = 'executor' AND revoked_at IS NULL"""
+    made = """INSERT INTO gateway_credential (id, workspace_id, environment, agent, kind, name, scopes, created_by, revoked_by)
+              VALUES (%s, %s, %s, %s, 'executor', 'executor', %s, 'system:executor', '')
+              ON CONFLICT DO NOTHING"""
+    with connection.cursor() as cursor:
+        cursor.execute(found, [workspace, environment, agent])
+        row = cursor.fetchone()
+        if row is None:
+            cursor.execute(made, [uuid7(), workspace, environment, agent, scopes])
+            cursor.execute(found, [workspace, environment, agent])
+            row = cursor.fetchone()
+    pk = row[0]
+    return Principal(
+        "agent", pk, workspace, environment, agent, None, frozenset(scopes), on_behalf_of, f"credential:{pk}"
+    )
+
+
+def _check(
+    workspace: Workspace, environment: str, owner: Person, scopes: list[str], expires_at: datetime, now: datetime
+) -> None:
+    if not Environment.objects.filter(workspace=workspace, name=environment).exists():
+        detail = f"The workspace has no environment {environment!r}."
+        raise Refusal("environment_unknown", detail, status=404, field="environment")
+    unknown = [scope for scope in scopes if scope not in SCOPES]
+    if unknown or not scopes:
+        detail = f"Scopes are one or more of {', '.join(SCOPES)}; got {', '.join(unknown) or 'none'}."
+        raise Refusal("scope_unknown", detail, field="scopes")
+    if "sessions:open" in scopes and any(scope.endswith(":call") for scope in scopes):
+        detail = "A credential that makes calls must not vouch for what a user asked: make two."
+        raise Refusal("scope_conflict", detail, field="scopes")
+    if not Membership.objects.filter(workspace=workspace, person=owner, active=True).exists():
+        raise Refusal("owner_not_member", "The owner must be an active member of the workspace.", field="owner")
+    _check_expiry(expires_at, now)
+
+
+def _check_expiry(expires_at: datetime, now: datetime) -> None:
+    if not now < expires_at <= now + LONGEST:
+        detail = f"A key must expire, in the future and within {LONGEST.days} days."
+        raise Refusal("expiry_out_of_range", detail, field="expires_at")
+
+
+def _add_key(credential: Credential, expires_at: datetime) -> str:
+    body = "".join(secrets.choice(_ALPHABET) for _ in range(43))
+    secret = f"placet_{body}{_checksum(body)}"
+    Key.objects.create(
+        credential=credential,
+        prefix=secret[:_PREFIX],
+        hash=hashlib.sha256(secret.encode()).digest(),
+        expires_at=expires_at,
+    )
+    return secret
+
+
+def _checksum(body: str) -> str:
+    """Return six characters by which scanners and people tell a key from any other string, without a database."""
+    number = zlib.crc32(body.encode())
+    digits = ""
+    for _ in range(6):
+        number, digit = divmod(number, 62)
+        digits = _ALPHABET[digit] + digits
+    return digits
+
+
+def _append(
+    event: str, credential: Credential, actor: Actor, now: datetime, correlation_id: str | None, **data: object
+) -> None:
+    log.append(
+        event,
+        workspace=credential.workspace_id,
+        actor=actor.actor,
+        correlation_id=correlation_id or str(uuid7()),
+        now=now,
+        subjects={"credential": str(credential.pk)},
+        data={"environment": credential.environment, "agent": credential.agent, "kind": credential.kind, **data},
+    )
+
+
+def _refused(code: str, detail: str) -> Refusal:
+    return Refusal(code, detail, status=401)

@@ -1,0 +1,62 @@
+"""What is asked of the line and what it answers, whichever door it came through."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+from uuid import UUID
+
+from audit.canonical import JSON
+from gateway.decision import Decision
+
+Status = Literal["finished", "denied", "parked", "in_flight", "failed", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call that somebody wants to make.
+
+    :param kind: "tool" or "model"; `name` is the pin's name in the release.
+    :param key: the caller's idempotency key; the same for all attempts at the same call.
+    :param session: a session that the caller may use; None: the credential's sticky session.
+    :param run: {"id", "step", "starter"} of the durable run that makes the call, or None.
+    :param timeout_ms: the caller's patience with the tool; the contract's own limit may be shorter.
+    """
+
+    kind: Literal["tool", "model"]
+    name: str
+    arguments: Mapping[str, JSON]
+    key: str
+    correlation_id: str
+    session: UUID | None = None
+    run: Mapping[str, JSON] | None = None
+    timeout_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a call.
+
+    `finished`: the tool answered, `result` is what may be seen of it. `denied`: nothing was executed. `parked`: `hold`
+    waits for a person. `in_flight`: another request with this key is under way. `failed`: not executed, or executed
+    and the result is withheld; `code` says which. `unknown`: it may have happened.
+
+    :param again: asking again later with the same key may end otherwise.
+    :param receipts: signed promises that the records of this call are in the trail.
+    :param replayed: the stored outcome of an earlier request with this key.
+    """
+
+    status: Status
+    call: UUID
+    attempt: int = 0
+    decision: Decision | None = None
+    result: JSON = None
+    is_error: bool = False
+    code: str = ""
+    message: str = ""
+    hold: UUID | None = None
+    receipts: tuple[str, ...] = ()
+    replayed: bool = False
+    labels: tuple[str, ...] = ()
+    again: bool = False
+    retry_after: int | None = None
+    extra: Mapping[str, JSON] = field(default_factory=dict)
