@@ -60,8 +60,8 @@ class Migration(migrations.Migration):
         ),
         grant(
             "registry_slot",
-            web="SELECT, INSERT, UPDATE (version_id, changed_at)",
-            worker="SELECT, INSERT, UPDATE (version_id, changed_at)",
+            web="SELECT, INSERT, UPDATE (version_id, changed_at, expires_at)",
+            worker="SELECT, INSERT, UPDATE (version_id, changed_at, expires_at)",
             bundler="SELECT",
         ),
         grant("registry_slothistory", web="SELECT, INSERT", worker="SELECT, INSERT", bundler="SELECT"),

@@ -13,7 +13,8 @@ from registry.models.row import Row, history
 class Slot(Row):
     """Which version of an artifact is live in an environment (null for the charter). Agents, baseline, charter only.
 
-    `version` is null when an activation was undone and nothing stood there before.
+    `version` is null when an activation was undone and nothing stood there before. After `expires_at` (break-glass
+    only, by the database's clock) the slot counts as empty, whether or not somebody has come to revert it.
     """
 
     workspace = models.ForeignKey(Workspace, on_delete=models.PROTECT, related_name="slots")
@@ -21,6 +22,7 @@ class Slot(Row):
     artifact = models.ForeignKey(Artifact, on_delete=models.PROTECT, related_name="slots")
     version = models.ForeignKey(Version, on_delete=models.PROTECT, null=True, related_name="slots")
     changed_at = models.DateTimeField()
+    expires_at = models.DateTimeField(null=True)
 
     history = history()
 
