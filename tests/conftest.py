@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
+import django
 import pytest
 
 from tests import embedded
@@ -17,6 +18,7 @@ from tests import embedded
 _stack = ExitStack()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config):
     if "PLACET_TEST_HOME" not in os.environ:
         os.environ["PLACET_TEST_HOME"] = str(_stack.enter_context(embedded.home()))
@@ -24,6 +26,7 @@ def pytest_configure(config):
     os.environ["PLACET_HOME"] = str(place)
     os.environ.pop("DATABASE_URL", None)
     os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+    django.setup()
 
 
 @pytest.hookimpl(trylast=True)

@@ -1,0 +1,31 @@
+"""The architecture is a lint rule: a planted violation is caught, the code as it is has none."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+LINT = Path(sys.executable).parent / "lint-imports"
+
+
+def test_every_import_contract_is_kept():
+    done = subprocess.run([LINT, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_a_tool_call_beside_the_line_breaks_the_contract(tmp_path):
+    """Plant `agents` calling a tool directly, in a copy: the contract must break, or it protects nothing."""
+    for name in ("config", "operations", "agents", "gateway", "registry", "audit", "pyproject.toml"):
+        subprocess.run(["cp", "-r", ROOT / name, tmp_path / name], check=True)
+    planted = "def run():\n    from gateway import transport\n\n    return transport\n"
+    (tmp_path / "agents" / "planted.py").write_text(planted)
+    done = subprocess.run([LINT, "--no-cache"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "No tool runs without a decision" in done.stdout
+    assert "agents.planted" in done.stdout
+
+
+def test_file_names_say_what_is_inside():
+    empty_words = {"util", "utils", "helper", "helpers", "service", "services", "manager", "managers", "common", "misc"}
+    tracked = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert [name for name in tracked.stdout.splitlines() if Path(name).stem in empty_words] == []
