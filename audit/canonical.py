@@ -41,7 +41,8 @@ def sha256(value: JSON) -> str:
 def loads(raw: bytes, *, max_bytes: int = LARGEST_BODY, max_depth: int = 32, field: str = "body") -> JSON:
     """Parse JSON from outside with bounded work.
 
-    :raises Refusal: body_too_large, json_too_deep, json_not_utf8, json_duplicate_key, json_number, json_surrogate or json_malformed.
+    :raises Refusal: body_too_large, json_too_deep, json_not_utf8, json_duplicate_key, json_number, json_surrogate or
+        json_malformed.
     """
     if len(raw) > max_bytes:
         detail = f"The {field} has {len(raw)} bytes; at most {max_bytes} are accepted."
@@ -54,7 +55,9 @@ def loads(raw: bytes, *, max_bytes: int = LARGEST_BODY, max_depth: int = 32, fie
     if _depth(text) > max_depth:
         raise Refusal("json_too_deep", f"The {field} nests deeper than {max_depth} levels.", field=field)
     try:
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer, parse_float=_float)
+        value = json.loads(
+            text, object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer, parse_float=_float
+        )
     except Refusal as refusal:
         refusal.field = field
         raise

@@ -11,9 +11,7 @@ class Refusal(Exception):
     :param extra: further members of the problem document (RFC 9457 section 3.2).
     """
 
-    def __init__(
-        self, code: str, detail: str, *, status: int = 400, field: str | None = None, **extra: object
-    ) -> None:
+    def __init__(self, code: str, detail: str, *, status: int = 400, field: str | None = None, **extra: object) -> None:
         super().__init__(f"{code}: {detail}")
         self.code = code
         self.detail = detail

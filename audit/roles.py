@@ -6,7 +6,7 @@ ROLES = ("web", "worker", "sequencer", "publisher", "bundler")
 
 
 def grant(table: str, **privileges: str) -> migrations.RunSQL:
-    """Return an operation that grants `privileges` (role="SELECT, INSERT") on `table`; nothing is granted by default."""
+    """Return an operation that grants `privileges` (role="SELECT, INSERT") on `table`; nothing is granted else."""
     for role in privileges:
         if role not in ROLES:
             raise ValueError(f"Unknown database role {role!r}; roles are {', '.join(ROLES)}.")

@@ -1,0 +1,35 @@
+"""The registry of events: what may stand in the trail, with one line of documentation each."""
+
+import re
+from collections.abc import Mapping
+
+EVENTS = {
+    "audit.export.created": "Somebody asked for an export of the trail; the record fixes what it holds.",
+    "audit.subject.erased": "The key of a data subject's sealed values was destroyed; they can never be read again.",
+}
+
+_NAME = re.compile(r"[a-z]+(\.[a-z][a-z_]*){2}")
+_registered: dict[str, str] = {}
+
+
+def register(events: Mapping[str, str]) -> None:
+    """Add an app's events (`<app>.<noun>.<past participle>` -> one line). Called from AppConfig.ready.
+
+    :raises ValueError: if a name is malformed, or is taken with another meaning.
+    """
+    for name, line in events.items():
+        if not _NAME.fullmatch(name) or not line:
+            raise ValueError(f"{name!r} is no event: expected <app>.<noun>.<past participle> and one line about it.")
+        if _registered.setdefault(name, line) != line:
+            raise ValueError(f"The event {name} is registered twice with different meanings.")
+
+
+def registered() -> dict[str, str]:
+    """Return every event and its line, by name."""
+    return dict(sorted(_registered.items()))
+
+
+def require(event: str) -> None:
+    """Do nothing if `event` is registered. :raises ValueError: if not."""
+    if event not in _registered:
+        raise ValueError(f"The event {event!r} is not registered; add it to EVENTS in its app's events.py.")

@@ -1,0 +1,126 @@
+"""The only writer of the trail."""
+
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db import connections
+
+from audit import canonical, events, tree, vault, verify
+from audit.uuid7 import uuid7
+
+LONGEST_BODY = 65_535  # an entry of c2sp.org/tlog-tiles has a 16-bit length
+_ACTOR = re.compile(r"(person|credential|system):[A-Za-z0-9._-]{1,100}")
+_INSERT = (
+    "INSERT INTO audit_record (id, workspace, event, actor, correlation_id, body, leaf_hash) "
+    "VALUES (%s, %s, %s, %s, %s, %s, %s)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A personal or secret value in `data`: the record only commits to it; the value is kept encrypted, apart.
+
+    :param value: JSON.
+    :param subject: whose it is; erasing that subject erases the value.
+    """
+
+    value: Any
+    subject: str
+
+
+class Entry(NamedTuple):
+    """What was appended. It counts once the transaction is committed."""
+
+    id: UUID
+    event: str
+    body: bytes
+    leaf_hash: bytes
+    at: datetime
+    workspace: UUID
+
+
+class _Committed(NamedTuple):
+    path: str
+    subject: str
+    nonce: bytes
+    value: bytes
+
+
+def append(
+    event: str,
+    *,
+    workspace: UUID,
+    actor: str,
+    correlation_id: str,
+    now: datetime,
+    subjects: Mapping[str, str] | None = None,
+    data: Mapping[str, Any] | None = None,
+    using: str = "default",
+) -> Entry:
+    """Append a record in the caller's transaction: it is there if, and only if, what it tells of is there.
+
+    :param event: `<app>.<noun>.<past participle>`, registered by its app.
+    :param actor: `person:<uuid>`, `credential:<uuid>` or `system:<process>`.
+    :param now: aware; when it happened.
+    :param subjects: what it is about, name -> digest or id; no personal data.
+    :param data: JSON, in which `Sealed` may stand for values.
+    :raises RuntimeError: outside a transaction.
+    :raises ValueError: unknown event, malformed actor, data without canonical form, or a body past 65,535 bytes.
+    """
+    connection = connections[using]
+    if not connection.in_atomic_block:
+        raise RuntimeError("A record is appended in the transaction of the change that it records.")
+    events.require(event)
+    if not _ACTOR.fullmatch(actor):
+        raise ValueError(f"{actor!r} is no actor: expected person:, credential: or system:.")
+    record_id = uuid7()
+    values: list[_Committed] = []
+    body = canonical.dumps(
+        {
+            "actor": actor,
+            "at": now.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z",
+            "correlation_id": correlation_id,
+            "data": _commit(dict(data or {}), "/data", str(record_id), values),
+            "event": event,
+            "format": verify.RECORD,
+            "id": str(record_id),
+            "subjects": dict(subjects or {}),
+            "workspace": str(workspace),
+        }
+    )
+    if len(body) > LONGEST_BODY:
+        raise ValueError(
+            f"The record of {event} has {len(body)} bytes; at most {LONGEST_BODY} fit. Seal what is large."
+        )
+    leaf_hash = tree.leaf(body)
+    with connection.cursor() as cursor:
+        cursor.execute(_INSERT, [record_id, workspace, event, actor, correlation_id, body, leaf_hash])
+        if values:
+            kept = [vault.Value(record_id, one.path, one.subject, one.nonce + one.value) for one in values]
+            vault.put(cursor, workspace, kept)
+    return Entry(record_id, event, body, leaf_hash, now, workspace)
+
+
+def _commit(value: Any, path: str, record: str, values: list[_Committed]) -> Any:
+    """Return `value` with each `Sealed` in it replaced by its commitment, and collect what was sealed."""
+    if isinstance(value, dict):
+        if "$sealed" in value:
+            raise ValueError(f"The member $sealed at {path} is reserved for commitments.")
+        return {
+            name: _commit(member, f"{path}/{name.replace('~', '~0').replace('/', '~1')}", record, values)
+            for name, member in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [_commit(member, f"{path}/{at}", record, values) for at, member in enumerate(value)]
+    if isinstance(value, Sealed):
+        one = _Committed(path, value.subject, secrets.token_bytes(vault.NONCE), canonical.dumps(value.value))
+        values.append(one)
+        return {"$sealed": verify.commitment(record, path, one.nonce, one.value)}
+    if isinstance(value, UUID):
+        return str(value)
+    return value

@@ -1,0 +1,144 @@
+"""Where sealed values lie: boxed under a key of their data subject, which itself lies wrapped.
+
+Each data subject of a workspace has a data key, wrapped by the KEK (file `values.kek`). Boxes are AES-256-GCM, bound
+to their place, so that none can be put in another's stead. Destroying the data key erases all its values at once.
+"""
+
+import hmac
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from django.db.backends.utils import CursorWrapper
+
+from audit import keys
+from audit.uuid7 import uuid7
+
+NONCE = 32
+_IV = 12
+_MOST_CACHED = 10_000
+_COLUMNS = "(id, workspace, record, path, key, box)"
+_ROW = "(%s::uuid, %s::uuid, %s::uuid, %s, %s::uuid, %s::bytea)"
+
+
+class DataKey(NamedTuple):
+    """The key of one data subject in one workspace."""
+
+    id: UUID
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A value to keep. `record` and `path`: where a record commits to it, or None and ''; `plain`: its bytes."""
+
+    record: UUID | None
+    path: str
+    subject: str
+    plain: bytes
+
+
+# What a process has unwrapped. A row goes in only while its key is in the table, so a stale entry does no harm.
+_cache: dict[tuple[UUID, bytes], DataKey] = {}
+
+
+def put(cursor: CursorWrapper, workspace: UUID, values: Sequence[Value]) -> list[UUID]:
+    """Keep `values`; return their ids. :raises RuntimeError: if their subject is erased again and again meanwhile."""
+    ids = [uuid7() for _ in values]
+    missing = dict(zip(ids, values, strict=True))
+    for _ in range(3):
+        rows: list[Any] = []
+        for value_id, value in missing.items():
+            key = _data_key(cursor, workspace, _tag(workspace, value.subject))
+            place = _place(value_id, workspace, value.record, value.path)
+            iv = secrets.token_bytes(_IV)
+            box = iv + AESGCM(key.raw).encrypt(iv, value.plain, place)
+            rows += [value_id, workspace, value.record, value.path, key.id, box]
+        listed = ", ".join([_ROW] * len(missing))
+        cursor.execute(
+            f"INSERT INTO audit_sealedvalue {_COLUMNS} SELECT v.* FROM (VALUES {listed}) AS v {_COLUMNS} "  # noqa: S608 - constants
+            "JOIN audit_valuekey k ON k.id = v.key RETURNING id",
+            rows,
+        )
+        for (value_id,) in cursor.fetchall():
+            del missing[value_id]
+        if not missing:
+            return ids
+        for value in missing.values():
+            _cache.pop((workspace, _tag(workspace, value.subject)), None)
+    raise RuntimeError("A value could not be sealed: its subject is being erased.")
+
+
+def get(cursor: CursorWrapper, where: str, parameters: Sequence[object]) -> tuple[UUID, bytes | None] | None:
+    """Return workspace and plain bytes of the one value that `where` names; None for what is erased, or not there."""
+    cursor.execute(
+        "SELECT v.id, v.workspace, v.record, v.path, v.box, k.id, k.wrapped "  # noqa: S608 - `where` is a constant of ours
+        f"FROM audit_sealedvalue v LEFT JOIN audit_valuekey k ON k.id = v.key WHERE {where}",
+        parameters,
+    )
+    row = cursor.fetchone()
+    if row is None:
+        return None
+    value_id, workspace, record, path, box, key_id, wrapped = row
+    if wrapped is None:
+        return workspace, None
+    box = bytes(box)
+    key = _unwrap(key_id, workspace, bytes(wrapped))
+    return workspace, AESGCM(key).decrypt(box[:_IV], box[_IV:], _place(value_id, workspace, record, path))
+
+
+def destroy(cursor: CursorWrapper, workspace: UUID, subject: str) -> UUID | None:
+    """Delete the key of `subject`; return its id, or None if nothing was held."""
+    tag = _tag(workspace, subject)
+    _cache.pop((workspace, tag), None)
+    cursor.execute("DELETE FROM audit_valuekey WHERE workspace = %s AND subject = %s RETURNING id", [workspace, tag])
+    row = cursor.fetchone()
+    return row[0] if row else None
+
+
+def _data_key(cursor: CursorWrapper, workspace: UUID, tag: bytes) -> DataKey:
+    cached = _cache.get((workspace, tag))
+    if cached:
+        return cached
+    for _ in range(3):
+        cursor.execute("SELECT id, wrapped FROM audit_valuekey WHERE workspace = %s AND subject = %s", [workspace, tag])
+        row = cursor.fetchone()
+        if row:
+            key = DataKey(row[0], _unwrap(row[0], workspace, bytes(row[1])))
+            if len(_cache) >= _MOST_CACHED:
+                _cache.clear()
+            _cache[workspace, tag] = key
+            return key
+        key_id, iv = uuid7(), secrets.token_bytes(_IV)
+        kek = keys.secret("values.kek")
+        wrapped = iv + AESGCM(kek).encrypt(iv, secrets.token_bytes(32), _key_place(key_id, workspace))
+        cursor.execute(
+            "INSERT INTO audit_valuekey (id, workspace, subject, wrapped, kek) VALUES (%s, %s, %s, %s, %s) "
+            "ON CONFLICT (workspace, subject) DO NOTHING",
+            [key_id, workspace, tag, wrapped, sha256(kek).hexdigest()[:8]],
+        )
+    raise RuntimeError("A value could not be sealed: its subject is being erased.")
+
+
+def _unwrap(key_id: UUID, workspace: UUID, wrapped: bytes) -> bytes:
+    kek = keys.secret("values.kek")
+    return AESGCM(kek).decrypt(wrapped[:_IV], wrapped[_IV:], _key_place(key_id, workspace))
+
+
+def _tag(workspace: UUID, subject: str) -> bytes:
+    # With a key of its own, so that the KEK can be changed and a copy of the table does not tell who is in it.
+    return hmac.digest(keys.secret("subjects.key"), workspace.bytes + subject.encode(), "sha256")
+
+
+def _key_place(key_id: UUID, workspace: UUID) -> bytes:
+    return b"placet.data-key/1" + key_id.bytes + workspace.bytes
+
+
+def _place(value_id: UUID, workspace: UUID, record: UUID | None, path: str) -> bytes:
+    return (
+        b"placet.value/1" + value_id.bytes + workspace.bytes + (record.bytes if record else bytes(16)) + path.encode()
+    )
