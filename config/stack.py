@@ -1,5 +1,6 @@
 """Which servers and processes an installation consists of, and how they are started."""
 
+import json
 import os
 import socket
 import subprocess
@@ -23,6 +24,7 @@ class Stack:
         self.write = write
         self.database: postgres.Server | None = None
         self.broker: subprocess.Popen[bytes] | None = None
+        self.pids: dict[str, int] = {}
         self.supervisor = Supervisor(self._children(), write=write)
 
     def start(self) -> None:
@@ -34,9 +36,10 @@ class Stack:
         if not self.environment.broker_url:
             self._start_broker()
         self.supervisor.start()
+        self._note_pids()
 
     def keep(self) -> None:
-        """Restart an embedded server that died."""
+        """Restart an embedded server that died, and keep the list of pids true."""
         if self.database is not None and self.database.process.poll() is not None:
             self.write("postgres", "ended; starting it again")
             self.database.lock.close()
@@ -49,6 +52,7 @@ class Stack:
         if self.broker is not None and self.broker.poll() is not None:
             self.write("valkey", "ended; starting it again")
             self._start_broker()
+        self._note_pids()
 
     def stop(self) -> None:
         """Stop everything: the processes, then the broker, then the database."""
@@ -71,6 +75,19 @@ class Stack:
             except (urllib.error.URLError, OSError):
                 time.sleep(0.1)
         return False
+
+    def _note_pids(self) -> None:
+        """Write PLACET_HOME/processes.json when a pid changed: an operator looks there which process is which."""
+        pids = {"supervisor": os.getpid()} | self.supervisor.pids()
+        if self.database is not None:
+            pids["postgres"] = self.database.process.pid
+        if self.broker is not None:
+            pids["valkey"] = self.broker.pid
+        if pids != self.pids:
+            self.pids = pids
+            aside = self.environment.placet_home / "processes.json.new"
+            aside.write_text(json.dumps(pids, indent=1))
+            aside.rename(self.environment.placet_home / "processes.json")
 
     def _start_database(self) -> None:
         environment = self.environment

@@ -97,6 +97,10 @@ class Supervisor:
             for child in self.children:
                 child.watch(self.write)
 
+    def pids(self) -> dict[str, int]:
+        """Return the pid of each process that was started, by name."""
+        return {child.name: child.process.pid for child in self.children if child.process is not None}
+
     def stop(self) -> None:
         """Stop the children, the last started first."""
         for child in reversed(self.children):
