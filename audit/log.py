@@ -44,6 +44,10 @@ class Entry(NamedTuple):
     workspace: UUID
 
 
+# A place in `data`: (where its parent stands, name or index); joined to a JSON pointer only where a value is sealed.
+_Path = tuple[Any, ...]
+
+
 class _Committed(NamedTuple):
     path: str
     subject: str
@@ -85,7 +89,7 @@ def append(
             "actor": actor,
             "at": now.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z",
             "correlation_id": correlation_id,
-            "data": _commit(dict(data or {}), "/data", str(record_id), values),
+            "data": _commit(data or {}, ((), "data"), str(record_id), values),
             "event": event,
             "format": verify.RECORD,
             "id": str(record_id),
@@ -106,21 +110,27 @@ def append(
     return Entry(record_id, event, body, leaf_hash, now, workspace)
 
 
-def _commit(value: Any, path: str, record: str, values: list[_Committed]) -> Any:
+def _commit(value: Any, path: _Path, record: str, values: list[_Committed]) -> Any:
     """Return `value` with each `Sealed` in it replaced by its commitment, and collect what was sealed."""
-    if isinstance(value, dict):
+    kind = type(value)
+    if kind is str or kind is int or kind is bool or value is None:
+        return value
+    if isinstance(value, Mapping):
         if "$sealed" in value:
-            raise ValueError(f"The member $sealed at {path} is reserved for commitments.")
-        return {
-            name: _commit(member, f"{path}/{name.replace('~', '~0').replace('/', '~1')}", record, values)
-            for name, member in value.items()
-        }
+            raise ValueError("The member $sealed is reserved for commitments.")
+        return {name: _commit(member, (path, name), record, values) for name, member in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_commit(member, f"{path}/{at}", record, values) for at, member in enumerate(value)]
+        return [_commit(member, (path, at), record, values) for at, member in enumerate(value)]
     if isinstance(value, Sealed):
-        one = _Committed(path, value.subject, secrets.token_bytes(vault.NONCE), canonical.dumps(value.value))
+        one = _Committed(_pointer(path), value.subject, secrets.token_bytes(vault.NONCE), canonical.dumps(value.value))
         values.append(one)
-        return {"$sealed": verify.commitment(record, path, one.nonce, one.value)}
-    if isinstance(value, UUID):
-        return str(value)
-    return value
+        return {"$sealed": verify.commitment(record, one.path, one.nonce, one.value)}
+    return str(value) if kind is UUID else value
+
+
+def _pointer(path: _Path) -> str:
+    parts = []
+    while path:
+        path, name = path
+        parts.append(str(name).replace("~", "~0").replace("/", "~1"))
+    return "".join(f"/{part}" for part in reversed(parts))

@@ -10,6 +10,6 @@ def grant(table: str, **privileges: str) -> migrations.RunSQL:
     for role in privileges:
         if role not in ROLES:
             raise ValueError(f"Unknown database role {role!r}; roles are {', '.join(ROLES)}.")
-    forward = [f"GRANT {what} ON {table} TO placet_{role}" for role, what in privileges.items()]
-    backward = [f"REVOKE {what} ON {table} FROM placet_{role}" for role, what in privileges.items()]
-    return migrations.RunSQL(forward, backward)
+    forward = [f"GRANT {what} ON {table} TO placet_{role};" for role, what in privileges.items()]
+    backward = [f"REVOKE {what} ON {table} FROM placet_{role};" for role, what in privileges.items()]
+    return migrations.RunSQL("\n".join(forward), "\n".join(backward))

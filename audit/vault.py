@@ -73,7 +73,7 @@ def put(cursor: CursorWrapper, workspace: UUID, values: Sequence[Value]) -> list
     raise RuntimeError("A value could not be sealed: its subject is being erased.")
 
 
-def get(cursor: CursorWrapper, where: str, parameters: Sequence[object]) -> tuple[UUID, bytes | None] | None:
+def get(cursor: CursorWrapper, where: str, parameters: Sequence[UUID | str]) -> tuple[UUID, bytes | None] | None:
     """Return workspace and plain bytes of the one value that `where` names; None for what is erased, or not there."""
     cursor.execute(
         "SELECT v.id, v.workspace, v.record, v.path, v.box, k.id, k.wrapped "  # noqa: S608 - `where` is a constant of ours

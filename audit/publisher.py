@@ -1,0 +1,166 @@
+"""Signs committed heads as checkpoints, and refuses whatever does not continue what was signed before.
+
+Apart from the sequencer on purpose: a signature is released only for a head that is committed already. The last
+checkpoint is also kept as a file outside the database, so that a database that was set back, or rewritten together
+with its checkpoints, is noticed: the publisher then stops for that log until a person has looked.
+"""
+
+import base64
+import os
+from pathlib import Path
+from typing import NamedTuple
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.db import connections, transaction
+from django.db.backends.utils import CursorWrapper
+
+from audit import crash, keys, tiles, tree, verify
+from audit.uuid7 import uuid7
+
+log = structlog.get_logger(__name__)
+
+
+class Refused(Exception):
+    """A head will not be signed. `code`: tree_shrunk, history_rewritten, head_wrong, checkpoint_forged, key_missing
+    or copy_missing.
+    """
+
+    def __init__(self, code: str, workspace: UUID, detail: str) -> None:
+        super().__init__(f"{code}: log {workspace}: {detail}")
+        self.code = code
+        self.workspace = workspace
+
+
+class _Known(NamedTuple):
+    """What was published last: `row` in the database and `copy` in the file, as notes; None where there is none."""
+
+    row: str | None
+    copy: str | None
+
+
+def publish(workspace: UUID | None = None, *, using: str = "default", adopt: bool = False) -> int:
+    """Sign the head of the workspace's log, or of each log that has grown; return how many were signed.
+
+    :param adopt: go on from the database's last checkpoint though the copy outside is missing.
+    :raises Refused: if a head does not continue what was published. Every other log is served first.
+    """
+    published, refused = 0, []
+    for log_id in [workspace] if workspace else _logs(using):
+        try:
+            published += _publish(log_id, using, adopt)
+        except Refused as refusal:
+            log.critical("checkpoint refused", workspace=str(log_id), code=refusal.code, error=str(refusal))
+            refused.append(refusal)
+    if refused:
+        raise refused[0]
+    return published
+
+
+def copy_path(workspace: UUID) -> Path:
+    """Return where the last published checkpoint lies outside the database."""
+    return Path(settings.PLACET_HOME) / "checkpoints" / f"{workspace}.note"
+
+
+def pinned(workspace: UUID) -> list[verify.Key]:
+    """Return the public keys of a log, retired ones included."""
+    return [verify.read_key(line) for line in keys.public(f"checkpoint-{workspace}")]
+
+
+def _logs(using: str) -> list[UUID]:
+    with connections[using].cursor() as cursor:
+        cursor.execute("SELECT workspace FROM audit_head WHERE size > 0")
+        return [row[0] for row in cursor.fetchall()]
+
+
+def _publish(workspace: UUID, using: str, adopt: bool) -> int:
+    with transaction.atomic(using=using), connections[using].cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"audit.publisher {workspace}"])
+        cursor.execute("SELECT size, root FROM audit_head WHERE workspace = %s", [workspace])
+        head = cursor.fetchone()
+        if head is None or head[0] == 0:
+            return 0
+        size, root = head[0], bytes(head[1])
+        known, unchanged = _known(cursor, workspace, size, root)
+        if unchanged:
+            return 0
+        key = _key(workspace, known, adopt)
+        note = _continue(workspace, size, root, known, using) or key.sign_note(_text(key.name, size, root))
+        crash.point("audit.publisher.signed")
+        _write(copy_path(workspace), note)
+        crash.point("audit.publisher.copied")
+        cursor.execute(
+            "INSERT INTO audit_checkpoint (id, workspace, size, root, note, key) "
+            "VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (workspace, size, key) DO NOTHING",
+            [uuid7(), workspace, size, root, note, key.public],
+        )
+    crash.point("audit.publisher.committed")
+    return 1
+
+
+def _known(cursor: CursorWrapper, workspace: UUID, size: int, root: bytes) -> tuple[_Known, bool]:
+    """Return what was published last, and whether it is this very head, in both places."""
+    cursor.execute(
+        "SELECT size, root, note FROM audit_checkpoint WHERE workspace = %s ORDER BY size DESC, at DESC LIMIT 1",
+        [workspace],
+    )
+    row = cursor.fetchone()
+    path = copy_path(workspace)
+    known = _Known(row[2] if row else None, path.read_text(encoding="utf-8") if path.exists() else None)
+    return known, bool(row) and (row[0], bytes(row[1]), row[2]) == (size, root, known.copy)
+
+
+def _key(workspace: UUID, known: _Known, adopt: bool) -> keys.SigningKey:
+    if known.row and not known.copy and not adopt:
+        raise Refused(
+            "copy_missing",
+            workspace,
+            f"{copy_path(workspace)} is missing. Restore it, or compare the last checkpoint with one held elsewhere "
+            "and run `manage.py publisher --once --adopt`.",
+        )
+    try:
+        return keys.checkpoint(workspace, create=not (known.row or known.copy))
+    except keys.KeyMissing as error:
+        raise Refused("key_missing", workspace, str(error)) from error
+
+
+def _continue(workspace: UUID, size: int, root: bytes, known: _Known, using: str) -> str | None:
+    """Check the head against both last checkpoints; return the note if one is already of this head."""
+    read, same = tiles.reader(workspace, using=using), None
+    try:
+        if tree.root(read, size) != root:
+            raise Refused("head_wrong", workspace, f"its tiles do not give the root of the head at size {size}.")
+        for note in filter(None, known):
+            old = verify.open_checkpoint(note, pinned(workspace))
+            if old.size > size:
+                raise Refused("tree_shrunk", workspace, f"{old.size} records were published, the head has {size}.")
+            proof = tree.consistency(read, old.size, size)
+            if not verify.consistent(old.size, old.root, size, root, proof):
+                raise Refused("history_rewritten", workspace, f"the head does not continue the one of size {old.size}.")
+            same = note if old.size == size else same
+    except LookupError as error:
+        raise Refused("head_wrong", workspace, str(error)) from error
+    except verify.NotVerified as error:
+        raise Refused("checkpoint_forged", workspace, str(error)) from error
+    return same
+
+
+def _text(origin: str, size: int, root: bytes) -> str:
+    return f"{origin}\n{size}\n{base64.b64encode(root).decode()}\n"
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace the file as a whole and durably."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    aside = path.with_suffix(".new")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
