@@ -1,0 +1,104 @@
+"""Cheap checks of the other kinds: what their JSON Schema cannot say. Pure."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jinja2
+import jinja2.meta
+import jinja2.sandbox
+import jsonschema_rs
+
+from registry.admission.result import CheckResult
+
+# The same bounds as where arguments are checked (gateway.contract): what does not compile there admits no call.
+_PATTERNS = jsonschema_rs.RegexOptions(size_limit=1 << 20)
+_SCHEMAS = {
+    "tool": ("input_schema", "output_schema"),
+    "prompt": ("variables", "output_schema"),
+}
+
+
+def check(kind: str, content: Mapping[str, Any]) -> list[CheckResult]:
+    """Return the results for a model, prompt, tool, agent or charter."""
+    results = []
+    if kind in _SCHEMAS:
+        results.append(_result("schemas", _schemas(kind, content)))
+    if kind == "tool":
+        results.append(_result("pointers", _pointers(content)))
+    if kind == "prompt":
+        results.append(_result("template", _template(content)))
+    return results
+
+
+def _result(name: str, problems: Iterator[str]) -> CheckResult:
+    found = list(problems)
+    return CheckResult(name, not found, "\n".join(found))
+
+
+def _schemas(kind: str, content: Mapping[str, Any]) -> Iterator[str]:
+    for name in _SCHEMAS[kind]:
+        schema = content.get(name)
+        if schema is None:
+            continue
+        remote = [reference for reference in _references(schema) if not reference.startswith("#")]
+        if remote:
+            yield f"{name}: the reference {remote[0][:100]!r} leads outside the schema."
+            continue
+        try:
+            jsonschema_rs.Draft202012Validator(schema, offline=True, pattern_options=_PATTERNS)
+        except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
+            yield f"{name}: it does not compile with linear-time patterns: {str(error).splitlines()[0][:300]}"
+
+
+def _references(schema: Any) -> Iterator[str]:
+    pending = [schema]
+    while pending:
+        member = pending.pop()
+        if isinstance(member, dict):
+            yield from (str(member[key]) for key in ("$ref", "$dynamicRef") if key in member)
+            pending.extend(member.values())
+        elif isinstance(member, list):
+            pending.extend(member)
+
+
+def _pointers(content: Mapping[str, Any]) -> Iterator[str]:
+    """A destination that no argument can have would never be seen by a policy."""
+    for name, part in (("destinations", "input_schema"), ("trusted_fields", "output_schema")):
+        schema = content.get(part)
+        if not isinstance(schema, dict):
+            continue
+        for pointer in content.get(name, []):
+            if not _reaches(schema, pointer.split("/")[1:], schema):
+                yield f"{name}: {pointer} is no member that {part} describes."
+
+
+def _reaches(schema: Any, steps: list[str], whole: Mapping[str, Any]) -> bool:
+    if not steps or not isinstance(schema, dict):
+        return True
+    if "$ref" in schema:
+        return True  # Followed when arguments are checked; here it is enough that it may be there.
+    step = steps[0].replace("~1", "/").replace("~0", "~")
+    if "items" in schema or schema.get("type") == "array":
+        return _reaches(schema.get("items", {}), steps[1:], whole)
+    if step in schema.get("properties", {}):
+        return _reaches(schema["properties"][step], steps[1:], whole)
+    choices = [one for name in ("anyOf", "oneOf", "allOf") for one in schema.get(name, [])]
+    if choices:
+        return any(_reaches(one, steps, whole) for one in choices)
+    return schema.get("additionalProperties", "properties" not in schema) is not False and "properties" not in schema
+
+
+def _template(content: Mapping[str, Any]) -> Iterator[str]:
+    if content.get("dialect", "strict") != "jinja2":
+        return
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined)
+    try:
+        tree = environment.parse(content["template"])
+    except jinja2.TemplateError as error:
+        yield f"the template does not parse: {error}"
+        return
+    declared = set(content["variables"].get("properties", {}))
+    for name in sorted(jinja2.meta.find_undeclared_variables(tree) - declared):
+        yield f"the template uses {name!r}, which `variables` does not declare."
+    if any(jinja2.meta.find_referenced_templates(tree)):
+        yield "the template includes another one."
