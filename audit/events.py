@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 EVENTS = {
     "audit.export.created": "Somebody asked for an export of the trail; the record fixes what it holds.",
+    "audit.export.downloaded": "Somebody fetched the content of an export.",
     "audit.subject.erased": "The key of a data subject's sealed values was destroyed; they can never be read again.",
 }
 

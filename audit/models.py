@@ -95,6 +95,7 @@ class Checkpoint(models.Model):
 
     class Meta:
         constraints = (models.UniqueConstraint(fields=["workspace", "size", "key"], name="audit_checkpoint_once"),)
+        indexes = (models.Index(fields=["workspace", "id"], name="audit_checkpoint_newest"),)
 
     def __str__(self) -> str:
         return f"{self.workspace} {self.size}"
