@@ -1,0 +1,115 @@
+"""Write the reference pages that follow from the source: error codes, events, REST endpoints, management commands.
+
+`python scripts/reference.py` writes them, `--check` says which are out of date. tests/test_docs.py runs the check.
+"""
+
+import ast
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+APPS = ("audit", "registry", "gateway", "agents", "operations", "config")
+NOTE = "<!-- Made by scripts/reference.py from the source; change it there. -->\n\n"
+
+
+def main() -> int:
+    """Write or check the pages. :returns: 0, or 1 if `--check` found a page out of date."""
+    sys.path.insert(0, str(ROOT))
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    import django
+
+    django.setup()
+    pages = {"errors.md": errors(), "events.md": events(), "rest.md": rest()}
+    stale = []
+    for name, text in pages.items():
+        path = ROOT / "docs" / "reference" / name
+        if path.exists() and path.read_text() == text:
+            continue
+        stale.append(name)
+        if "--check" not in sys.argv:
+            path.write_text(text)
+    print(("out of date: " if "--check" in sys.argv else "written: ") + ", ".join(stale) if stale else "up to date")
+    return 1 if stale and "--check" in sys.argv else 0
+
+
+def errors() -> str:
+    """Return the page of every code with which a request can be refused."""
+    found: dict[str, tuple[int, str]] = {}
+    for path in sources():
+        for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
+            name = getattr(call.func, "id", getattr(call.func, "attr", ""))
+            if name == "Refusal" and len(call.args) >= 2 and isinstance(call.args[0], ast.Constant):
+                status = next(
+                    (k.value.value for k in call.keywords if k.arg == "status" and isinstance(k.value, ast.Constant)),
+                    400,
+                )
+                text = words(call.args[1])
+                if call.args[0].value not in found or len(text) > len(found[call.args[0].value][1]):
+                    found[call.args[0].value] = (status, text)
+    rows = [f"| `{code}` | {status} | {text} |" for code, (status, text) in sorted(found.items())]
+    intro = (
+        "# Error codes\n\n"
+        + NOTE
+        + "Every error of the API is a problem document (RFC 9457): `type`, `title`, `status`, `code`, `detail`, `instance`,\n"
+        "`correlation_id`, and `field` where one is at fault. Codes are stable and never reused. A denial by policy carries reason codes: see\n"
+        "[reasons.md](reasons.md).\n\n| code | status | what it says |\n|---|---|---|\n"
+    )
+    return intro + "\n".join(rows) + "\n"
+
+
+def words(node: ast.expr) -> str:
+    """Return the text of an error's detail, with … where a value is put in."""
+    if isinstance(node, ast.Constant):
+        return str(node.value).replace("|", "\\|").replace("\n", " ")
+    if isinstance(node, ast.JoinedStr):
+        return "".join(words(part) if isinstance(part, ast.Constant) else "…" for part in node.values)
+    if isinstance(node, ast.BinOp):
+        return words(node.left) + words(node.right)
+    return ""
+
+
+def events() -> str:
+    """Return the page of every event that a record can have."""
+    from audit import events as registered
+
+    rows = [f"| `{name}` | {text} |" for name, text in sorted(registered.registered().items())]
+    return (
+        "# Events\n\n"
+        + NOTE
+        + "What a record's `event` can be; [trail.md](trail.md) has the format.\n\n| event | meaning |\n|---|---|\n"
+        + "\n".join(rows)
+        + "\n"
+    )
+
+
+def rest() -> str:
+    """Return the page of every operation of the REST API."""
+    from drf_spectacular.generators import SchemaGenerator
+
+    document: dict[str, Any] = SchemaGenerator().get_schema(request=None, public=True)
+    rows = []
+    for path, operations in sorted(document["paths"].items()):
+        for method, operation in operations.items():
+            if method in ("get", "post", "put", "patch", "delete"):
+                text = operation.get("summary") or operation.get("description", "").strip().split("\n")[0]
+                rows.append(f"| `{method.upper()}` | `{path}` | {text} |")
+    intro = (
+        "# REST\n\n"
+        + NOTE
+        + "The document itself is served at `/api/v1/openapi.json` (OpenAPI 3.1). People sign in with a session and send the CSRF\n"
+        "token; agents send `Authorization: Bearer` with their key.\n\n| method | path | what it does |\n|---|---|---|\n"
+    )
+    return intro + "\n".join(rows) + "\n"
+
+
+def sources() -> Iterator[Path]:
+    """Yield every Python file of the product."""
+    for app in APPS:
+        yield from sorted(path for path in (ROOT / app).rglob("*.py") if "migrations" not in path.parts)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
