@@ -1,0 +1,269 @@
+"""What is live, for the line of calls: raw cursors, one query a call, immutable content cached by digest."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from threading import Lock
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID
+
+from django.db import connections
+
+from audit import canonical
+from audit.refusal import Refusal, not_found
+
+LARGEST_CACHE = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """A pinned part of a release: what the line has to know about a tool, a model or a prompt."""
+
+    kind: str
+    name: str
+    digest: str
+    content: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A live release, with the baseline and the bundle revision of this moment.
+
+    :param digest: of the agent version. :param policy: digest of its policy. :param baseline: digest of the baseline.
+    :param budgets: names to integers. :param revision: of the bundle; empty before the first one.
+    """
+
+    digest: str
+    agent: str
+    environment: str
+    environment_id: UUID
+    workspace: UUID
+    slot_id: UUID
+    policy: str
+    baseline: str
+    tools: Mapping[str, Contract]
+    models: Mapping[str, Contract]
+    prompts: Mapping[str, Contract]
+    budgets: Mapping[str, int]
+    labels: tuple[str, ...]
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What never changes about an agent version. `always` are the versions that no call may go without."""
+
+    name: str
+    policy: str
+    tools: Mapping[str, Contract]
+    models: Mapping[str, Contract]
+    prompts: Mapping[str, Contract]
+    budgets: Mapping[str, int]
+    labels: tuple[str, ...]
+    always: tuple[UUID, ...]
+    called: Mapping[str, tuple[UUID, ...]]
+
+
+_cache: OrderedDict[tuple[UUID, str], _Parts] = OrderedDict()
+_cache_lock = Lock()
+
+# The environment of a name with its baseline, and one agent version there: the one in the slot (%(digest)s null), or
+# the one that a session keeps. `agreed` is false for what stands there by a break-glass whose time is over.
+_FIND = """
+SELECT environment.id, environment.bundle_revision, slot.id, version.id, version.digest,
+       (SELECT held.digest FROM registry_slot AS base
+          JOIN registry_artifact AS named ON named.id = base.artifact_id
+          JOIN registry_version AS held ON held.id = base.version_id
+         WHERE base.environment_id = environment.id AND named.kind = 'policy' AND named.name = 'baseline'
+           AND (base.expires_at IS NULL OR base.expires_at > statement_timestamp())) AS baseline,
+       (slot.version_id = version.id AND (slot.expires_at IS NULL OR slot.expires_at > statement_timestamp()))
+         OR (%(digest)s::text IS NOT NULL AND EXISTS (
+               SELECT FROM registry_slothistory AS history
+                WHERE history.environment_id = environment.id AND history.version_id = version.id
+                  AND history.kind IN ('activate', 'rollback'))) AS agreed,
+       EXISTS (SELECT FROM registry_lifecycle AS life WHERE life.state = 'revoked' AND (
+               life.version_id = version.id OR life.version_id IN (
+                 SELECT pin.part_id FROM registry_pin AS pin JOIN registry_version AS part ON part.id = pin.part_id
+                  WHERE pin.version_id = version.id AND part.kind IN ('policy', 'prompt')))) AS revoked
+  FROM registry_environment AS environment
+  JOIN registry_slot AS slot ON slot.environment_id = environment.id
+  JOIN registry_artifact AS agent ON agent.id = slot.artifact_id AND agent.kind = 'agent'
+  JOIN registry_version AS version ON version.artifact_id = agent.id
+       AND CASE WHEN %(digest)s::text IS NULL THEN version.id = slot.version_id AND agent.name = %(agent)s
+                ELSE version.digest = %(digest)s END
+ WHERE environment.workspace_id = %(workspace)s AND environment.name = %(environment)s
+"""
+_PARTS = """
+SELECT version.id, version.kind, version.name, version.digest, version.content
+  FROM registry_version AS version
+ WHERE version.id = %(id)s OR version.id IN (SELECT part_id FROM registry_pin WHERE version_id = %(id)s)
+"""
+_SHARE = """
+SELECT 1 FROM registry_workspace AS workspace, registry_slot AS slot
+ WHERE workspace.id = %s AND slot.id = %s FOR SHARE OF workspace, slot
+"""
+# A statement of its own: after the lock it sees what was committed while we waited for it.
+_AFTER_LOCK = """
+SELECT EXISTS (SELECT FROM registry_stop AS stop WHERE stop.workspace_id = %(workspace)s AND stop.lifted_at IS NULL
+                  AND (stop.scope = 'workspace' OR (stop.scope = 'agent' AND stop.target = %(agent)s)
+                       OR (stop.scope = 'tool' AND stop.target = %(tool)s))),
+       EXISTS (SELECT FROM registry_lifecycle AS life
+                WHERE life.version_id = ANY (%(versions)s) AND life.state = 'revoked'),
+       (SELECT held.digest || CASE life.state WHEN 'revoked' THEN ' revoked' ELSE '' END
+          FROM registry_slot AS base
+          JOIN registry_artifact AS named ON named.id = base.artifact_id
+          JOIN registry_version AS held ON held.id = base.version_id
+          JOIN registry_lifecycle AS life ON life.version_id = held.id
+         WHERE base.environment_id = %(environment)s AND named.kind = 'policy' AND named.name = 'baseline'
+           AND (base.expires_at IS NULL OR base.expires_at > statement_timestamp())),
+       (SELECT slot.expires_at IS NULL OR slot.expires_at > statement_timestamp() OR slot.version_id <> %(version)s
+          FROM registry_slot AS slot WHERE slot.id = %(slot)s)
+"""
+
+
+def live(workspace: UUID, environment: str, agent: str, *, using: str = "default") -> Release:
+    """Return the release that is live for `agent`.
+
+    :raises Refusal: no_live_release, no_live_baseline, version_revoked, break_glass_expired.
+    """
+    return _release(workspace, environment, agent=agent, digest=None, using=using)
+
+
+def pinned(workspace: UUID, environment: str, digest: str, *, using: str = "default") -> Release:
+    """Return the release that a session or run keeps, under the baseline and bundle of this moment.
+
+    :raises Refusal: as `live`.
+    """
+    return _release(workspace, environment, agent=None, digest=digest, using=using)
+
+
+def by_digest(workspace: UUID, digest: str, *, using: str = "default") -> Mapping[str, Any]:
+    """Return kind, name and content of any version of the workspace. :raises Refusal: not_found."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            "SELECT kind, name, content FROM registry_version WHERE workspace_id = %s AND digest = %s",
+            [workspace, digest],
+        )
+        row = cursor.fetchone()
+    if row is None:
+        raise not_found("version")
+    return {"kind": row[0], "name": row[1], "content": _loads(row[2])}
+
+
+def lock_shared(release: Release, *, agent: str, tool: str, cursor: Any) -> str | None:
+    """Hold off stops and revocations until the caller's transaction ends, and say if one came first.
+
+    :param tool: name of the tool or model that is called.
+    :param cursor: of the deciding transaction.
+    :return: None, or why the call is denied: stopped, version_revoked, release_changed, break_glass_expired.
+    """
+    parts = _cache.get((release.workspace, release.digest)) or _load(release.workspace, release.digest, None, cursor)
+    cursor.execute(_SHARE, [release.workspace, release.slot_id])
+    if cursor.fetchone() is None:
+        return "release_changed"
+    cursor.execute(
+        _AFTER_LOCK,
+        {
+            "workspace": release.workspace,
+            "environment": release.environment_id,
+            "slot": release.slot_id,
+            "version": parts.always[0],
+            "versions": [*parts.always, *parts.called.get(tool, ())],
+            "agent": agent,
+            "tool": tool,
+        },
+    )
+    stopped, revoked, baseline, current = cursor.fetchone()
+    if stopped:
+        return "stopped"
+    if revoked or (baseline or "").endswith(" revoked"):
+        return "version_revoked"
+    if not current:
+        return "break_glass_expired"
+    if baseline != release.baseline:
+        # Decided under another baseline than the one in force: the caller decides again.
+        return "release_changed"
+    return None
+
+
+def forget() -> None:
+    """Empty the cache of this process. Contents are immutable, so only a test has a reason."""
+    with _cache_lock:
+        _cache.clear()
+
+
+def _release(workspace: UUID, environment: str, *, agent: str | None, digest: str | None, using: str) -> Release:
+    with connections[using].cursor() as cursor:
+        cursor.execute(_FIND, {"workspace": workspace, "environment": environment, "agent": agent, "digest": digest})
+        row = cursor.fetchone()
+        if row is None:
+            name = f"agent {agent!r}" if agent is not None else "this release"
+            detail = f"Nothing is live for {name} in the environment {environment!r}; activate a release there."
+            raise Refusal("no_live_release", detail, status=409)
+        environment_id, revision, slot_id, version_id, found, baseline, agreed, revoked = row
+        parts = _cache.get((workspace, found)) or _load(workspace, found, version_id, cursor)
+    if not agreed:
+        detail = "What stands there was live by break-glass, and its time is over; activate an approved release."
+        raise Refusal("break_glass_expired", detail, status=409)
+    if revoked:
+        detail = "The release, its policy or one of its prompts is revoked; activate another release."
+        raise Refusal("version_revoked", detail, status=409)
+    if baseline is None:
+        detail = f"The environment {environment!r} has no live baseline; activate a policy named 'baseline' there."
+        raise Refusal("no_live_baseline", detail, status=409)
+    return Release(
+        digest=found,
+        agent=parts.name,
+        environment=environment,
+        environment_id=environment_id,
+        workspace=workspace,
+        slot_id=slot_id,
+        policy=parts.policy,
+        baseline=baseline,
+        tools=parts.tools,
+        models=parts.models,
+        prompts=parts.prompts,
+        budgets=parts.budgets,
+        labels=parts.labels,
+        revision=revision,
+    )
+
+
+def _load(workspace: UUID, digest: str, version_id: UUID | None, cursor: Any) -> _Parts:
+    if version_id is None:
+        cursor.execute("SELECT id FROM registry_version WHERE workspace_id = %s AND digest = %s", [workspace, digest])
+        version_id = cursor.fetchone()[0]
+    cursor.execute(_PARTS, {"id": version_id})
+    rows = {row[0]: Contract(row[1], row[2], row[3], MappingProxyType(_loads(row[4]))) for row in cursor.fetchall()}
+    agent = rows.pop(version_id)
+    by_kind: dict[str, dict[str, Contract]] = {"tool": {}, "model": {}, "prompt": {}, "policy": {}}
+    called: dict[str, tuple[UUID, ...]] = {}
+    always = [version_id]
+    for part_id, part in rows.items():
+        by_kind[part.kind][part.name] = part
+        if part.kind in ("tool", "model"):
+            called[part.name] = (*called.get(part.name, ()), part_id)
+        else:
+            always.append(part_id)
+    parts = _Parts(
+        name=agent.name,
+        policy=next(iter(by_kind["policy"].values())).digest,
+        tools=MappingProxyType(by_kind["tool"]),
+        models=MappingProxyType(by_kind["model"]),
+        prompts=MappingProxyType(by_kind["prompt"]),
+        budgets=MappingProxyType(dict(agent.content["budgets"])),
+        labels=tuple(agent.content.get("labels", ())),
+        always=tuple(always),
+        called=MappingProxyType(called),
+    )
+    with _cache_lock:
+        _cache[workspace, digest] = parts
+        while len(_cache) > LARGEST_CACHE:
+            _cache.popitem(last=False)
+    return parts
+
+
+def _loads(raw: bytes) -> dict[str, Any]:
+    document: dict[str, Any] = canonical.loads(bytes(raw), max_bytes=1 << 20, max_depth=64)
+    return document
