@@ -12,10 +12,11 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from audit import crash, log
-from audit.refusal import Refusal
+from audit.refusal import Refusal, not_found
 from audit.uuid7 import uuid7
 from gateway.models import Credential, Key
 from gateway.principal import Principal
+from registry import clock
 from registry.models import Environment, Membership, Person, Workspace
 
 SCOPES = {
@@ -30,6 +31,9 @@ _FORM = re.compile(r"placet_([0-9A-Za-z]{43})([0-9A-Za-z]{6})")
 _PREFIX = len("placet_") + 6
 # Written at most once a minute: a row version per call would cost more than the call.
 _LAST_USED = "UPDATE gateway_key SET last_used_at = now() WHERE id = %s"
+_END_KEYS = """
+UPDATE gateway_key SET expires_at = least(expires_at, now() + %s * interval '1 s') WHERE credential_id = %s
+"""
 _LOOK_UP = """
 SELECT c.id, c.workspace_id, c.environment, c.agent, c.owner_id, c.scopes, k.id,
        k.expires_at <= now(), c.revoked_at IS NOT NULL,
@@ -40,6 +44,14 @@ JOIN gateway_credential c ON c.id = k.credential_id
 JOIN registry_person p ON p.id = c.owner_id
 LEFT JOIN registry_membership m ON m.person_id = c.owner_id AND m.workspace_id = c.workspace_id
 WHERE k.hash = %s
+"""
+_EXECUTOR_SCOPES = ("models:call", "tools:call")
+_FIND_EXECUTOR = """
+SELECT id FROM gateway_credential WHERE workspace_id = %s AND environment = %s AND agent = %s AND kind = 'executor'
+"""
+_MAKE_EXECUTOR = """
+INSERT INTO gateway_credential (id, workspace_id, environment, agent, kind, name, scopes, created_by, revoked_by)
+VALUES (%s, %s, %s, %s, 'executor', 'executor', %s, 'system:executor', '') ON CONFLICT DO NOTHING
 """
 
 
@@ -102,10 +114,7 @@ def rotate(
             raise Refusal("credential_not_rotatable", "This credential is revoked or has no key.", status=409)
         _check_expiry(expires_at, now)
         with connection.cursor() as cursor:
-            cursor.execute(
-                "UPDATE gateway_key SET expires_at = least(expires_at, now() + %s) WHERE credential_id = %s",
-                [overlap, credential.pk],
-            )
+            cursor.execute(_END_KEYS, [overlap.total_seconds(), credential.pk])
         secret = _add_key(credential, expires_at)
         credential.expires_at = expires_at
         credential.save(update_fields=["expires_at"])
@@ -119,6 +128,9 @@ def revoke(credential: Credential, *, actor: Actor, now: datetime, correlation_i
     """End a credential. FOR UPDATE against the deciding call's FOR SHARE: what is decided later is denied."""
     with transaction.atomic():
         credential = Credential.objects.select_for_update().get(pk=credential.pk)
+        if credential.kind == Credential.Kind.EXECUTOR:
+            detail = "The executor's own credential has no key to lose; set a stop for the agent instead."
+            raise Refusal("credential_not_revocable", detail, status=409)
         if credential.revoked_at is None:
             credential.revoked_at, credential.revoked_by = now, actor.actor
             credential.save(update_fields=["revoked_at", "revoked_by"])
@@ -151,22 +163,41 @@ def authenticate(secret: str) -> Principal:
 
 def executor_principal(workspace: UUID, *, environment: str, agent: str, on_behalf_of: str | None = None) -> Principal:
     """Return the principal under which our executor acts for `agent`; its credential has no key and can be revoked."""
-    scopes = ["models:call", "tools:call"]
-    found = """SELECT id FROM gateway_credential
-               WHERE workspace_id = %s AND environment = %s AND agent = %s AND kind = 'executor' AND revoked_at IS NULL"""
-    made = """INSERT INTO gateway_credential (id, workspace_id, environment, agent, kind, name, scopes, created_by, revoked_by)
-              VALUES (%s, %s, %s, %s, 'executor', 'executor', %s, 'system:executor', '')
-              ON CONFLICT DO NOTHING"""
     with connection.cursor() as cursor:
-        cursor.execute(found, [workspace, environment, agent])
+        cursor.execute(_FIND_EXECUTOR, [workspace, environment, agent])
         row = cursor.fetchone()
         if row is None:
-            cursor.execute(made, [uuid7(), workspace, environment, agent, scopes])
-            cursor.execute(found, [workspace, environment, agent])
+            cursor.execute(_MAKE_EXECUTOR, [uuid7(), workspace, environment, agent, list(_EXECUTOR_SCOPES)])
+            cursor.execute(_FIND_EXECUTOR, [workspace, environment, agent])
             row = cursor.fetchone()
     pk = row[0]
     return Principal(
-        "agent", pk, workspace, environment, agent, None, frozenset(scopes), on_behalf_of, f"credential:{pk}"
+        "agent", pk, workspace, environment, agent, None, frozenset(_EXECUTOR_SCOPES), on_behalf_of, f"credential:{pk}"
+    )
+
+
+def principal_of(credential: UUID) -> Principal:
+    """Return the principal of a credential without its key: to go on with what it began.
+
+    :raises Refusal: not_found; credential_revoked or credential_expired.
+    """
+    row = Credential.objects.filter(pk=credential).first()
+    if row is None:
+        raise not_found("credential")
+    if row.revoked_at is not None:
+        raise _refused("credential_revoked", "This credential was revoked.")
+    if row.expires_at is not None and row.expires_at <= clock.read():
+        raise _refused("credential_expired", "This credential has expired.")
+    return Principal(
+        "agent",
+        row.pk,
+        row.workspace_id,
+        row.environment,
+        row.agent,
+        row.owner_id,
+        frozenset(row.scopes),
+        None,
+        f"credential:{row.pk}",
     )
 
 

@@ -33,6 +33,21 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Approval:
+    """A person's word on the hold that is being released.
+
+    :param digest: of what the person saw: executed arguments, tool, policy and baseline.
+    :param codes: the hold's reasons; `requirements` are the {code, role, quorum} that were met.
+    """
+
+    id: UUID
+    approver: str
+    digest: str
+    codes: tuple[str, ...]
+    requirements: tuple[Mapping[str, JSON], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of a call.
 

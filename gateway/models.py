@@ -4,7 +4,7 @@ Calls, sessions and holds carry plain ids of workspaces and people: these rows o
 reads them by raw cursors. What must be provable stands in the trail; these rows may be erased.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
@@ -14,9 +14,9 @@ from django.db.models import F, Q
 from registry.models.row import Row, history
 
 
-def texts(**options: object) -> ArrayField:
+def texts(**options: Any) -> Any:
     """Return a column of short texts, empty by default."""
-    return ArrayField(models.TextField(), default=list, blank=True, **options)  # type: ignore[arg-type]
+    return ArrayField(models.TextField(), default=list, blank=True, **options)
 
 
 class Credential(Row):
@@ -57,7 +57,7 @@ class Credential(Row):
             ),
             models.UniqueConstraint(
                 fields=["workspace", "environment", "agent"],
-                condition=Q(kind="executor", revoked_at__isnull=True),
+                condition=Q(kind="executor"),
                 name="credential_one_executor",
             ),
         ]
@@ -97,6 +97,9 @@ class Session(Row):
     environment = models.TextField()
     agent = models.TextField()
     release = models.TextField(help_text="Digest of the release that the session keeps.")
+    policy = models.TextField(
+        help_text="Digest of that release's policy: it stays in the bundle while the session is open."
+    )
     credential = models.ForeignKey(Credential, models.PROTECT, null=True, related_name="+")
     opener = models.TextField(help_text="Actor who opened it.")
     on_behalf_of = models.TextField(null=True, blank=True)  # noqa: DJ001 - null is "nobody", as in the decision input
@@ -107,7 +110,7 @@ class Session(Row):
     sticky = models.BooleanField(default=False, help_text="Of calls that name no session.")
     state = models.TextField(choices=State, default=State.OPEN)
     opened_at = models.DateTimeField(db_default=models.functions.Now())
-    idle_seconds = models.IntegerField()
+    idle_seconds = models.IntegerField(null=True, help_text="Null for a sticky session, which only has an end.")
     expires_at = models.DateTimeField()
     closed_at = models.DateTimeField(null=True)
 
@@ -164,6 +167,7 @@ class Call(Row):
     fingerprint = models.BinaryField(help_text="HMAC-SHA256 of session, kind, name and arguments as received.")
     kind = models.TextField()
     name = models.TextField()
+    asked_session = models.UUIDField(null=True, help_text="As the caller named it; null: the sticky one.")
     session = models.ForeignKey(Session, models.PROTECT, null=True, related_name="+")
     run = models.JSONField(null=True, help_text="{id, step, starter} of the run that makes this call.")
     correlation_id = models.TextField()
@@ -316,10 +320,13 @@ class HoldApproval(Row):
 
 
 class Counter(Row):
-    """What one session, run or tool has used, and what calls under way have reserved of it."""
+    """What one session, run or tool has used, and what calls under way have reserved of it.
+
+    The id is the session's, the run's, or made from (workspace, environment, tool): see gateway.limits.
+    """
 
     workspace_id = models.UUIDField()
-    scope = models.TextField(help_text="session:<id>, run:<id> or tool:<environment>:<name>")
+    scope = models.TextField(help_text="session, run, or tool:<environment>:<name>")
     calls = models.BigIntegerField(default=0)
     under_way = models.BigIntegerField(default=0)
     tokens = models.BigIntegerField(default=0, help_text="Used and reserved.")
@@ -329,7 +336,6 @@ class Counter(Row):
 
     class Meta:
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["workspace_id", "scope"], name="counter_scope_once"),
             models.CheckConstraint(
                 condition=Q(calls__gte=0, under_way__gte=0, tokens__gte=0, cost_micro_usd__gte=0),
                 name="counter_not_negative",
@@ -337,7 +343,7 @@ class Counter(Row):
         ]
 
     def __str__(self) -> str:
-        return self.scope
+        return f"{self.scope} {self.id}"
 
 
 class Lease(Row):

@@ -1,0 +1,300 @@
+"""The states of a call and of its attempts. Each move and its record commit together."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
+
+from audit import crash, log, receipts
+from audit.canonical import JSON
+from audit.uuid7 import uuid7
+from gateway import evidence, holds, limits, sessions
+from gateway.decision import Decision
+from gateway.facts import Facts
+from gateway.reasons import PASSING, deny
+from registry import resolve
+
+GRACE_SECONDS = 5  # between the end of a call's deadline and the moment when its outcome counts as unknown
+_LOCK = """
+SELECT c.revoked_at IS NOT NULL, coalesce(c.expires_at <= clock_timestamp(), false),
+       s.state, s.expires_at <= clock_timestamp(),
+       ARRAY(SELECT l.label FROM gateway_sessionlabel l WHERE l.root_id = s.root_id ORDER BY l.label)
+FROM gateway_credential c, gateway_session s WHERE c.id = %s AND s.id = %s FOR SHARE OF c, s
+"""
+# One statement moves the call and inserts its attempt; no row means that somebody else has the claim by now.
+_DECIDE = """
+WITH moved AS (
+    UPDATE gateway_call SET state = %(state)s, code = %(code)s, again = %(again)s, attempt = %(number)s,
+        session_id = %(session)s, effect = %(effect)s, release = %(release)s, tool_digest = %(tool)s,
+        decided_record = %(record)s, outcome_record = NULL,
+        lease_until = clock_timestamp() + %(seconds)s * interval '1 s',
+        repeatable_until = CASE WHEN %(state)s = 'decided'
+            THEN coalesce(repeatable_until, clock_timestamp() + %(window)s * interval '1 s') ELSE repeatable_until END,
+        expires_at = greatest(expires_at, clock_timestamp() + coalesce(%(window)s, 0) * interval '1 s'),
+        finished_at = CASE WHEN %(state)s = 'denied' THEN clock_timestamp() END
+    WHERE id = %(call)s AND fence = %(fence)s AND state = 'claimed' RETURNING id)
+INSERT INTO gateway_attempt (id, call_id, number, fence, verdict, state, code, hold, decided_record, finished_at)
+SELECT %(attempt)s, id, %(number)s, %(fence)s, %(verdict)s, %(state)s, %(code)s, %(hold)s, %(record)s,
+       CASE WHEN %(state)s <> 'decided' THEN clock_timestamp() END FROM moved
+"""
+# A late answer is better than none: it may replace `unknown`, as long as no further attempt began.
+_FINISH = """
+WITH moved AS (
+    UPDATE gateway_call SET state = %(state)s, code = %(code)s, again = %(again)s, outcome_record = %(record)s,
+        finished_at = CASE WHEN %(state)s <> 'unknown' THEN clock_timestamp() END
+    WHERE id = %(call)s AND attempt = %(number)s AND state IN ('decided', 'unknown')
+        AND (fence = %(fence)s OR state = 'unknown')
+    RETURNING id)
+UPDATE gateway_attempt a SET state = %(state)s, code = %(code)s, outcome_record = %(record)s,
+    finished_at = clock_timestamp()
+FROM moved WHERE a.call_id = moved.id AND a.number = %(number)s
+"""
+_LOSE = """
+UPDATE gateway_call SET state = 'unknown', code = 'outcome_unknown', fence = fence + 1, outcome_record = %s
+WHERE id = %s AND fence = %s AND state = 'decided' AND lease_until <= clock_timestamp()
+"""
+
+
+class Overtaken(Exception):
+    """Our lease ran out and somebody else has the call: what we know of it counts no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A decision on record. `verdict` is "allow" only here, after the commit."""
+
+    verdict: str
+    decision: Decision
+    code: str
+    again: bool
+    receipt: str
+    hold: UUID | None = None
+
+
+def decide(facts: Facts, decision: Decision, *, seconds: float) -> Decided:
+    """Commit the decision before the act, under the locks that a stop, a revocation and a release wait for.
+
+    :param seconds: how long the execution may take; the lease runs that long and GRACE_SECONDS more.
+    :raises Overtaken: somebody else has the claim; nothing was recorded.
+    """
+    approval = facts.claim.approval
+    with transaction.atomic(), connection.cursor() as cursor:
+        if decision.allow and (code := _locked(cursor, facts)):
+            decision = deny(code)
+        verdict = _verdict(facts, decision)
+        code = "" if verdict == "allow" else _code(decision, verdict)
+        again = verdict == "deny" and (decision.failure is not None or code in PASSING)
+        entry = evidence.append_decided(facts, decision, verdict, code)
+        hold = None
+        if approval is not None and not again:
+            holds.consume(cursor, approval, "released" if verdict == "allow" else "void")
+        elif approval is not None and code == "hold_void":
+            holds.consume(cursor, approval, "void")
+        if verdict == "hold":
+            hold = holds.park(cursor, facts, decision, entry.id)
+        state = {"allow": "decided", "deny": "denied", "hold": "parked"}[verdict]
+        cursor.execute(
+            _DECIDE,
+            {
+                "call": facts.claim.id,
+                "fence": facts.claim.fence,
+                "number": facts.claim.number,
+                "attempt": uuid7(),
+                "state": state,
+                "verdict": verdict,
+                "code": code,
+                "again": again,
+                "session": facts.session.id if facts.session else None,
+                "effect": facts.effect,
+                "release": facts.release.digest if facts.release else "",
+                "tool": facts.contract.digest if facts.contract else "",
+                "record": entry.id,
+                "hold": approval.id if approval else None,
+                "seconds": seconds + GRACE_SECONDS,
+                "window": _window(facts),
+            },
+        )
+        if cursor.rowcount != 1:
+            raise Overtaken
+        if verdict == "allow":
+            sessions.label(cursor, facts.resolved.session.root, evidence.labels(decision), call=facts.claim.id)
+        else:
+            limits.settle(cursor, facts.claim.id, limits.NOTHING)
+    crash.point("gateway.decided")
+    return Decided(verdict, decision, code, again, receipts.issue(entry), hold)
+
+
+def finish(
+    facts: Facts,
+    *,
+    state: str,
+    code: str,
+    outcome: Mapping[str, JSON],
+    labels: Sequence[str] = (),
+    usage: limits.Usage | None = limits.NOTHING,
+    again: bool = False,
+    duration_ms: int = 0,
+) -> str:
+    """Commit what came of the attempt, the labels of its answer and what it used; return the receipt.
+
+    Labels commit here, before any byte of the answer leaves.
+
+    :param state: "completed", "failed" or "unknown". :raises Overtaken: a further attempt has begun.
+    """
+    claim, at = facts.claim, facts.resolved
+    event = {"completed": "gateway.call.completed", "failed": "gateway.call.failed", "unknown": "gateway.call.lost"}
+    with transaction.atomic(), connection.cursor() as cursor:
+        sessions.label(cursor, at.session.root, labels, call=claim.id)
+        entry = log.append(
+            event[state],
+            workspace=facts.principal.workspace,
+            actor=facts.principal.actor,
+            correlation_id=facts.request.correlation_id,
+            now=facts.now,
+            subjects={"call": str(claim.id), "session": str(at.session.id), "tool": at.contract.digest},
+            data={
+                "attempt": claim.number,
+                "state": state,
+                "code": code,
+                "labels": sorted(labels),
+                "usage": {"tokens": usage.tokens, "cost_micro_usd": usage.cost_micro_usd} if usage else None,
+                "duration_ms": duration_ms,
+                "outcome": log.Sealed(dict(outcome), facts.subject),
+            },
+        )
+        cursor.execute(
+            _FINISH,
+            {
+                "call": claim.id,
+                "fence": claim.fence,
+                "number": claim.number,
+                "state": state,
+                "code": code,
+                "again": again,
+                "record": entry.id,
+            },
+        )
+        if cursor.rowcount != 1:
+            raise Overtaken
+        limits.settle(cursor, claim.id, usage)
+    crash.point("gateway.completed")
+    return receipts.issue(entry)
+
+
+def lose(call: UUID, *, fence: int, actor: str, correlation_id: str, now: datetime | None = None) -> bool:
+    """Put on record that nobody can tell what became of a decided attempt; False if somebody knows better by now.
+
+    What it reserved counts as used.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT workspace_id, attempt, session_id, tool_digest, now() FROM gateway_call
+               WHERE id = %s AND fence = %s AND state = 'decided' AND lease_until <= clock_timestamp() FOR UPDATE""",
+            [call, fence],
+        )
+        row = cursor.fetchone()
+        if row is None:
+            return False
+        workspace, number, session, tool, at = row
+        entry = log.append(
+            "gateway.call.lost",
+            workspace=workspace,
+            actor=actor,
+            correlation_id=correlation_id,
+            now=now or at,
+            subjects={"call": str(call), "session": str(session), "tool": tool},
+            data={"attempt": number, "state": "unknown", "code": "outcome_unknown"},
+        )
+        cursor.execute(_LOSE, [entry.id, call, fence])
+        cursor.execute(
+            """UPDATE gateway_attempt SET state = 'unknown', code = 'outcome_unknown', outcome_record = %s,
+                      finished_at = clock_timestamp() WHERE call_id = %s AND number = %s""",
+            [entry.id, call, number],
+        )
+        limits.settle(cursor, call, None)
+    crash.point("gateway.lost")
+    return True
+
+
+def labels(decided: Decided) -> list[str]:
+    """Return the labels that the decision itself put on the session."""
+    return evidence.labels(decided.decision)
+
+
+def sweep(now: datetime) -> dict[str, int]:
+    """Tidy up after crashes and the passing of time; safe to run anywhere, any number of times at once.
+
+    :returns: how many calls were lost, holds and sessions expired, leases freed, keys set free.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT id, fence FROM gateway_call WHERE state = 'decided' AND lease_until <= now()
+               ORDER BY lease_until LIMIT 1000"""
+        )
+        overdue = cursor.fetchall()
+    lost = sum(
+        lose(pk, fence=fence, actor="system:sweeper", correlation_id=str(uuid7()), now=now) for pk, fence in overdue
+    )
+    swept = {
+        "calls_lost": lost,
+        "holds_expired": holds.expire(now=now),
+        "sessions_expired": sessions.expire(now=now),
+        "leases_freed": limits.free_leaked(),
+    }
+    with connection.cursor() as cursor:
+        # An unknown call keeps its key until a person has settled it.
+        cursor.execute(
+            """UPDATE gateway_call SET live = false WHERE live AND expires_at <= now()
+               AND (state IN ('denied', 'completed', 'failed') OR state = 'claimed' AND lease_until <= now())"""
+        )
+        swept["keys_freed"] = cursor.rowcount
+    return swept
+
+
+def _locked(cursor: CursorWrapper, facts: Facts) -> str | None:
+    """Take FOR SHARE on all that may end the call's right to run; return why it has ended, None if it has not."""
+    at = facts.resolved
+    code = resolve.lock_shared(at.release, agent=at.release.agent, tool=at.contract.name, cursor=cursor)
+    if code:
+        return code
+    cursor.execute(_LOCK, [facts.principal.id, at.session.id])
+    revoked, expired, state, over, labels = cursor.fetchone()
+    if revoked or expired:
+        return "credential_revoked" if revoked else "credential_expired"
+    if state != "open" or over:
+        return "session_closed" if state == "closed" else "session_expired"
+    approval = facts.claim.approval
+    if approval is None:
+        return None
+    if not holds.lock(cursor, approval):
+        return "hold_void"
+    # A release decides on the session as it is now: labels that came since the input was built make it stale.
+    if tuple(labels) != at.session.labels:
+        return "release_changed"
+    return None
+
+
+def _verdict(facts: Facts, decision: Decision) -> str:
+    if not decision.allow:
+        return "deny"
+    return "hold" if holds.outstanding(decision, facts.claim.approval) else "allow"
+
+
+def _code(decision: Decision, verdict: str) -> str:
+    if decision.failure is not None:
+        return decision.failure
+    if verdict == "hold":
+        return str(holds.demands(decision)[0]["code"])
+    return decision.reasons[0].code if decision.reasons else "policy_denied"
+
+
+def _window(facts: Facts) -> int | None:
+    """Return for how many seconds the same key may be executed again; None: for ever."""
+    if facts.effect == "unsafe":
+        return 0
+    if facts.effect == "keyed" and facts.contract is not None:
+        return int(facts.contract.content["dedup_window_s"])
+    return None

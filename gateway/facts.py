@@ -1,0 +1,76 @@
+"""What the line has learned about one call so far: what a record tells, even of a call that was denied half-way."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from audit.canonical import JSON
+from gateway.exchange import Approval, Request
+from gateway.limits import Reserved
+from gateway.principal import Principal
+from gateway.sessions import Entered
+from registry.resolve import Contract, Release
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Our hold on a call: until the lease ends, or somebody with a higher fence took it over.
+
+    :param number: of the attempt that is about to be decided.
+    :param approval: of the hold that this attempt may use.
+    """
+
+    id: UUID
+    fence: int
+    number: int
+    approval: Approval | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Where a call runs and under which contract: what step 2 finds out."""
+
+    session: Entered
+    release: Release
+    contract: Contract
+
+
+@dataclass(slots=True)
+class Facts:
+    """One attempt, as far as it has come."""
+
+    claim: Claim
+    principal: Principal
+    request: Request
+    now: datetime
+    session: Entered | None = None
+    release: Release | None = None
+    contract: Contract | None = None
+    findings: Sequence[Any] = ()
+    reserved: Reserved | None = None
+    document: dict[str, Any] | None = None
+    executed: Mapping[str, JSON] | None = None
+    changed: Sequence[str] = field(default_factory=list)
+
+    @property
+    def resolved(self) -> Resolved:
+        """Session, release and contract of a call that has come past step 2."""
+        if self.session is None or self.release is None or self.contract is None:
+            raise RuntimeError("The call has not been resolved.")
+        return Resolved(self.session, self.release, self.contract)
+
+    @property
+    def subject(self) -> str:
+        """Whose the values of this call are: erasing that subject erases them."""
+        if self.session is None:
+            return self.principal.on_behalf_of or self.principal.actor
+        return self.principal.on_behalf_of or self.session.on_behalf_of or f"session:{self.session.id}"
+
+    @property
+    def effect(self) -> str:
+        """The contract's effect; a model call only reads."""
+        if self.contract is None:
+            return ""
+        return "read" if self.contract.kind == "model" else str(self.contract.content["effect"])

@@ -1,0 +1,276 @@
+"""Rate, concurrency and budgets: reserved before the decision, settled or given back after the outcome.
+
+Rate tokens live in Valkey, everything else in PostgreSQL. One UPDATE … RETURNING takes all counters of a call at
+once; what it returns is what the policy sees. Over a limit, the transaction rolls back and nothing was taken.
+"""
+
+import functools
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import limits as rates
+import redis.exceptions
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
+from limits.storage import Storage, storage_from_string
+from limits.strategies import MovingWindowRateLimiter
+
+from audit import canonical, crash
+from audit.canonical import JSON
+from audit.refusal import Refusal
+from audit.uuid7 import uuid7
+from registry.resolve import Contract, Release
+
+OUTPUT_TOKENS = 4096  # reserved for a model's answer when neither the caller nor the contract bounds it
+_VALKEY_SECONDS = 0.25
+# No tokenizer makes much more than one token of two bytes of text; what was really used is settled afterwards.
+_BYTES_PER_TOKEN = 2
+_TAKE = """
+WITH locked AS (SELECT id FROM gateway_counter WHERE id = ANY(%(counters)s) ORDER BY id FOR UPDATE),
+     -- A reservation that a crash loses was not yet decided on: its commit need not wait for the disk.
+     lazy AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)),
+     leased AS (INSERT INTO gateway_lease (id, call, fence, counters, tokens, cost_micro_usd, until)
+                SELECT %(lease)s, %(call)s, %(fence)s, %(counters)s, %(tokens)s, %(cost)s,
+                       now() + %(seconds)s * interval '1 s' FROM lazy)
+UPDATE gateway_counter c
+SET calls = c.calls + %(first)s, under_way = c.under_way + 1, tokens = c.tokens + %(tokens)s,
+    cost_micro_usd = c.cost_micro_usd + %(cost)s, touched_at = clock_timestamp()
+FROM locked WHERE c.id = locked.id
+RETURNING c.id, c.calls, c.under_way, c.tokens, c.cost_micro_usd,
+          ceil(extract(epoch FROM clock_timestamp() - c.started_at))::bigint
+"""
+_MAKE = """
+INSERT INTO gateway_counter (id, workspace_id, scope, calls, under_way, tokens, cost_micro_usd)
+VALUES (%s, %s, %s, 0, 0, 0, 0) ON CONFLICT (id) DO NOTHING
+"""
+# Deleting the lease is what gives it back: whoever deletes it does so once.
+_SETTLE = """
+WITH gone AS (DELETE FROM gateway_lease WHERE {which} RETURNING counters, tokens, cost_micro_usd),
+     locked AS (SELECT c.id FROM gateway_counter c WHERE c.id IN (SELECT unnest(counters) FROM gone)
+                ORDER BY c.id FOR UPDATE)
+UPDATE gateway_counter c
+SET under_way = greatest(c.under_way - 1, 0),
+    tokens = greatest(c.tokens - gone.tokens + coalesce(%(tokens)s, gone.tokens), 0),
+    cost_micro_usd = greatest(c.cost_micro_usd - gone.cost_micro_usd + coalesce(%(cost)s, gone.cost_micro_usd), 0)
+FROM gone, locked WHERE c.id = ANY(gone.counters) AND c.id = locked.id
+"""
+_SETTLE_CALL = _SETTLE.format(which="call = %(call)s")
+_LEAKED = """
+SELECT l.call, coalesce(c.state <> 'claimed', true) FROM gateway_lease l LEFT JOIN gateway_call c ON c.id = l.call
+WHERE l.until < now() AND (%(counter)s::uuid IS NULL OR %(counter)s = ANY(l.counters)) ORDER BY l.until LIMIT 1000
+"""
+
+
+class Usage(NamedTuple):
+    """What a call used: known for model calls, nothing for tools."""
+
+    tokens: int
+    cost_micro_usd: int
+
+
+NOTHING = Usage(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """What was reserved, as the policy sees it.
+
+    :param limits: [{"name", "used", "limit"}], this call included.
+    :param calls: calls of the session so far, with tokens and cost_micro_usd, this call included.
+    """
+
+    limits: list[dict[str, JSON]]
+    calls: int
+    tokens: int
+    cost_micro_usd: int
+
+
+class _Count(NamedTuple):
+    id: UUID
+    calls: int
+    under_way: int
+    tokens: int
+    cost_micro_usd: int
+    seconds: int
+
+
+def reserve(
+    *,
+    call: UUID,
+    fence: int,
+    first: bool,
+    session: UUID,
+    run: UUID | None,
+    release: Release,
+    contract: Contract,
+    arguments: Mapping[str, JSON],
+    seconds: float,
+) -> Reserved:
+    """Take a rate token, a place among the calls under way and a share of the budget.
+
+    :param first: the call was not counted by an earlier attempt.
+    :param seconds: after which a leaked lease is given back.
+    :raises Refusal: rate_limited, rate_unavailable, concurrency_exceeded or budget_<name>_exceeded.
+    """
+    seen = _rate(release, contract)
+    tool = _tool_counter(release, contract) if "concurrency" in contract.content else None
+    scopes: dict[UUID, str] = {session: "session"}
+    if run is not None:
+        scopes[run] = "run"
+    if tool is not None:
+        scopes[tool] = f"tool:{release.environment}:{contract.name}"
+    want = estimate(contract, arguments)
+    take: dict[str, Any] = {"lease": uuid7(), "call": call, "fence": fence, "counters": sorted(scopes)}
+    take |= {"tokens": want.tokens, "cost": want.cost_micro_usd, "seconds": seconds, "first": int(first)}
+    try:
+        counts = _take(take, scopes, release, contract, run or session, tool)
+    except Refusal as refusal:
+        # A full tool may be full of calls whose process died: give those back and look once more.
+        if refusal.code != "concurrency_exceeded" or not free_leaked(tool):
+            raise
+        counts = _take(take, scopes, release, contract, run or session, tool)
+    crash.point("gateway.reserved")
+    own = counts[session]
+    seen += _seen(counts, release, contract, run or session, tool)
+    return Reserved(seen, own.calls, own.tokens, own.cost_micro_usd)
+
+
+def estimate(contract: Contract, arguments: Mapping[str, JSON]) -> Usage:
+    """Return the most that a call is expected to use; a tool call uses nothing that is counted here."""
+    if contract.kind != "model":
+        return NOTHING
+    bound = contract.content.get("parameters", {}).get("max_output_tokens", OUTPUT_TOKENS)
+    output = min(int(arguments.get("max_output_tokens", bound)), int(contract.content.get("context_length", 1 << 30)))
+    given = -(-len(canonical.dumps(arguments)) // _BYTES_PER_TOKEN)
+    return Usage(given + output, _cost(contract, given, output))
+
+
+def used(contract: Contract, usage: Mapping[str, JSON] | None) -> Usage | None:
+    """Return what a model says that it used; None (all that was reserved) if it does not say."""
+    if contract.kind != "model":
+        return NOTHING
+    try:
+        given, output = int(usage["input_tokens"]), int(usage["output_tokens"])  # type: ignore[index]
+    except (KeyError, TypeError, ValueError):
+        return None
+    if given < 0 or output < 0:
+        return None
+    return Usage(given + output, _cost(contract, given, output))
+
+
+def settle(cursor: CursorWrapper, call: UUID, usage: Usage | None) -> None:
+    """Turn the reservation of `call` into use, in the caller's transaction. None: all of it counts as used."""
+    tokens, cost = usage if usage is not None else (None, None)
+    cursor.execute(_SETTLE_CALL, {"call": call, "tokens": tokens, "cost": cost})
+
+
+def free_leaked(counter: UUID | None = None) -> int:
+    """Give back leases whose time has passed, of one counter or of all; return how many.
+
+    What a decided call reserved counts as used, since it may have been; an undecided one used nothing.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_LEAKED, {"counter": counter})
+        leaked = cursor.fetchall()
+        for call, decided in leaked:
+            settle(cursor, call, None if decided else NOTHING)
+    return len(leaked)
+
+
+def _take(
+    take: Mapping[str, Any],
+    scopes: Mapping[UUID, str],
+    release: Release,
+    contract: Contract,
+    budget: UUID,
+    tool: UUID | None,
+) -> dict[UUID, _Count]:
+    while True:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(_TAKE, take)
+            counts = {row[0]: _Count(*row) for row in cursor.fetchall()}
+            if len(counts) == len(scopes):
+                for limit in _seen(counts, release, contract, budget, tool):
+                    if limit["used"] > limit["limit"]:
+                        raise _over(limit["name"], limit["limit"], contract)
+                return counts
+            transaction.set_rollback(True)
+        with connection.cursor() as cursor:
+            for pk in sorted(scopes.keys() - counts.keys()):
+                cursor.execute(_MAKE, [pk, release.workspace, scopes[pk]])
+
+
+def _seen(
+    counts: Mapping[UUID, _Count], release: Release, contract: Contract, budget: UUID, tool: UUID | None
+) -> list[dict[str, JSON]]:
+    spent = counts[budget]
+    used_so_far = {
+        "steps": spent.calls,
+        "tokens": spent.tokens,
+        "cost_micro_usd": spent.cost_micro_usd,
+        "seconds": spent.seconds,
+    }
+    seen: list[dict[str, JSON]] = [
+        {"name": f"budget.{name}", "used": used_so_far[name], "limit": limit}
+        for name, limit in sorted(release.budgets.items())
+        if name in used_so_far
+    ]
+    if tool is not None:
+        limit = contract.content["concurrency"]
+        seen.append({"name": "concurrency", "used": counts[tool].under_way, "limit": limit})
+    return seen
+
+
+def _over(name: str, limit: int, contract: Contract) -> Refusal:
+    if name == "concurrency":
+        detail = f"{limit} calls of {contract.name} are under way, which is all that its contract allows."
+        return Refusal("concurrency_exceeded", detail, status=429, retry_after=1)
+    word = name.removeprefix("budget.")
+    detail = f"The release's budget of {limit} {word} would be exceeded."
+    return Refusal(f"budget_{word}_exceeded", detail, status=403)
+
+
+def _tool_counter(release: Release, contract: Contract) -> UUID:
+    """Return the id of the counter of a tool in an environment, made from their names."""
+    name = f"{release.workspace}/{release.environment}/{contract.kind}/{contract.name}"
+    return UUID(bytes=hashlib.sha256(name.encode()).digest()[:16], version=8)
+
+
+def _cost(contract: Contract, given: int, output: int) -> int:
+    prices = contract.content.get("prices", {})
+    total = given * prices.get("input_micro_usd_per_million_tokens", 0)
+    total += output * prices.get("output_micro_usd_per_million_tokens", 0)
+    return int(-(-total // 1_000_000))
+
+
+def _rate(release: Release, contract: Contract) -> list[dict[str, JSON]]:
+    rate = contract.content.get("rate")
+    if rate is None:
+        return []
+    window = rates.RateLimitItemPerSecond(rate["calls"], rate["seconds"], namespace="placet")
+    key = (str(release.workspace), release.environment, contract.kind, contract.name)
+    try:
+        limiter = MovingWindowRateLimiter(_valkey(settings.CACHE_URL))
+        taken = limiter.hit(window, *key)
+        stats = limiter.get_window_stats(window, *key)
+    except (redis.exceptions.RedisError, OSError) as error:
+        if contract.content.get("degradable") and contract.content.get("effect") == "read":
+            return []
+        detail = "The rate of this tool cannot be counted now, so it may not be called."
+        raise Refusal("rate_unavailable", detail, status=503, retry_after=5) from error
+    if not taken:
+        wait = max(1, int(stats.reset_time - time.time()) + 1)
+        detail = f"{contract.name} may be called {rate['calls']} times in {rate['seconds']} s."
+        raise Refusal("rate_limited", detail, status=429, retry_after=wait)
+    return [{"name": "rate", "used": rate["calls"] - stats.remaining, "limit": rate["calls"]}]
+
+
+@functools.cache
+def _valkey(url: str) -> Storage:
+    storage: Any = storage_from_string(url, socket_timeout=_VALKEY_SECONDS, socket_connect_timeout=_VALKEY_SECONDS)
+    return storage  # type: ignore[no-any-return]

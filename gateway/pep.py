@@ -1,0 +1,299 @@
+"""The PEP: one call is one straight line, whichever door it came through, and nothing is executed beside it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import TypeVar
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.db import DatabaseError, connection
+
+from audit import crash
+from audit.canonical import JSON
+from audit.refusal import Refusal, not_found
+from gateway import (
+    answers,
+    attributes,
+    calls,
+    claims,
+    contract,
+    credentials,
+    holds,
+    limits,
+    obligations,
+    pdp,
+    recall,
+    sanitize,
+    sessions,
+    settlement,
+    telemetry,
+    transport,
+)
+from gateway.answers import Answer
+from gateway.calls import Decided
+from gateway.decision import Decision
+from gateway.exchange import Outcome, Request
+from gateway.facts import Facts
+from gateway.models import Hold
+from gateway.principal import Principal
+from gateway.reasons import deny, failed, message
+from registry.models import Person
+from registry.resolve import Contract, Release
+
+__all__ = ["Outcome", "Request", "call", "release", "settle"]
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+TIMEOUT_MS = 30_000  # of a tool whose contract names none
+_SCOPES = {"tool": "tools:call", "model": "models:call"}
+
+
+def call(principal: Principal, request: Request, *, now: datetime) -> Outcome:
+    """Decide one call and, only if it is allowed and that is on record, carry it out.
+
+    A denial is an outcome. An exception on the way means that we failed, and ends as a denial too.
+
+    :raises Refusal: the request itself is wrong (400, 422), or nothing can be recorded now (503): nothing was executed.
+    """
+    if connection.in_atomic_block:
+        raise RuntimeError("A call must not run inside a transaction: it would hold it open while the tool works.")
+    started = time.monotonic()
+    claim = _recorded(claims.claim, principal, request)  # 1 claim
+    if isinstance(claim, Outcome):
+        return _answered(request, claim, started)
+    facts = Facts(claim, principal, request, now)
+    timeout = 0.0
+    try:
+        _check_scope(principal, request)
+        facts.session, facts.release = sessions.enter(  # 2 resolve
+            principal, request.session, now=now, correlation_id=request.correlation_id
+        )
+        facts.contract = _pinned(facts.release, request)
+        timeout = _timeout(facts.contract, request)
+        contract.check_arguments(facts.contract, request.arguments)  # 3 check
+        findings = sanitize.scan(request.arguments)  # 4 trace and scan
+        facts.findings = sanitize.summary(findings)
+        facts.reserved = _reserve(facts, timeout)  # 5 reserve
+        facts.document = attributes.build(facts)
+        decision = pdp.decide(  # 6 decide
+            facts.document,
+            workspace=principal.workspace,
+            environment=principal.environment,
+            revision=facts.release.revision,
+            deadline_ms=settings.PLACET_DECISION_TIMEOUT_MS,
+        )
+        if decision.allow:  # 7 oblige
+            facts.executed, facts.changed = obligations.apply(decision.obligations, request.arguments, findings)
+            contract.check_arguments(facts.contract, facts.executed)
+            holds.check_unchanged(facts)
+    except Exception as failure:  # noqa: BLE001 - every failure of ours is a deny
+        decision = _denied(failure)
+    try:
+        decided = _recorded(calls.decide, facts, decision, seconds=timeout)  # 8 record, before the act
+    except calls.Overtaken:
+        return _answered(request, _busy(facts), started)
+    if decided.verdict != "allow":
+        return _answered(request, _not_executed(facts, decided), started)
+    answer = _invoke(facts, timeout)  # 9 invoke
+    answer = answers.examine(facts, answer)  # 10 check and scan
+    return _answered(request, _finish(facts, decided, answer), started)  # 11 record
+
+
+def release(hold: UUID, *, now: datetime) -> Outcome:
+    """Go on with a parked call whose hold is approved: it is decided again, with the approval, and then executed.
+
+    :raises Refusal: not_found; hold_open: not approved yet; what `call` raises.
+    """
+    row = Hold.objects.select_related("call").filter(pk=hold).first()
+    if row is None:
+        raise not_found("hold")
+    if row.state == Hold.State.OPEN:
+        raise Refusal("hold_open", "The hold is not approved yet.", status=409)
+    parked = row.call
+    if row.state != Hold.State.APPROVED:
+        return recall.outcome(parked.pk)
+    received, _ = recall.arguments_of(row.decided_record)
+    request = Request(
+        kind="model" if parked.kind == "model" else "tool",
+        name=parked.name,
+        arguments=received,
+        key=parked.key,
+        correlation_id=parked.correlation_id,
+        session=parked.asked_session,
+        run=parked.run,
+    )
+    return call(credentials.principal_of(parked.credential_id), request, now=now)
+
+
+def settle(
+    call: UUID, *, person: Person, outcome: str, now: datetime, correlation_id: str, result: JSON = None
+) -> Outcome:
+    """Say what became of a call whose outcome is unknown: `happened` or `did_not_happen`. See gateway.settlement."""
+    return settlement.settle(
+        call, person=person, outcome=outcome, result=result, now=now, correlation_id=correlation_id
+    )
+
+
+def _check_scope(principal: Principal, request: Request) -> None:
+    scope = _SCOPES[request.kind]
+    if scope not in principal.scopes:
+        raise Refusal("scope_missing", f"The credential needs the scope {scope}.", status=403)
+
+
+def _pinned(pins: Release, request: Request) -> Contract:
+    """Return the contract that the release pins under the asked name, for tools and models alike."""
+    found = (pins.models if request.kind == "model" else pins.tools).get(request.name)
+    if found is None:
+        detail = f"The release of {pins.agent} pins no {request.kind} {request.name!r}."
+        raise Refusal(f"{request.kind}_unknown", detail, status=403, field="name")
+    return found
+
+
+def _timeout(agreed: Contract, request: Request) -> float:
+    """Return seconds: the contract's limit, or the caller's if that is shorter."""
+    milliseconds = int(agreed.content.get("timeout_ms", TIMEOUT_MS))
+    return min(milliseconds, request.timeout_ms or milliseconds) / 1000
+
+
+def _reserve(facts: Facts, timeout: float) -> limits.Reserved:
+    claim, at = facts.claim, facts.resolved
+    return limits.reserve(
+        call=claim.id,
+        fence=claim.fence,
+        first=claim.number == 1,
+        session=at.session.id,
+        run=UUID(facts.request.run["id"]) if facts.request.run else None,
+        release=at.release,
+        contract=at.contract,
+        arguments=facts.request.arguments,
+        seconds=timeout + 2 * calls.GRACE_SECONDS,
+    )
+
+
+def _denied(failure: Exception) -> Decision:
+    """Return the deny that an exception means: the caller's fault by its own code, else ours."""
+    if isinstance(failure, Refusal):
+        return deny(failure.code, failure.detail)
+    if isinstance(failure, sanitize.SanitizerFailed):
+        return failed("sanitizer_failed", f"{message('sanitizer_failed')} ({failure.code})")
+    if isinstance(failure, obligations.UnknownObligation):
+        return failed("obligation_unknown")
+    log.error("the line failed", exc_info=failure)
+    return failed("gateway_failed")
+
+
+def _recorded(step: Callable[..., T], *given: object, **named: object) -> T:
+    """Take a step that commits. :raises Refusal: 503 if the database cannot: nothing runs unrecorded."""
+    try:
+        return step(*given, **named)
+    except DatabaseError as error:
+        log.error("the database cannot record", exc_info=error)
+        connection.close_if_unusable_or_obsolete()
+        detail = message("decision_unrecorded")
+        raise Refusal("decision_unrecorded", detail, status=503, retry_after=1) from error
+
+
+def _invoke(facts: Facts, timeout: float) -> Answer:
+    """Step 9: the only way to a tool. What goes wrong there is an answer, too."""
+    at = facts.resolved
+    scope = transport.Scope(facts.principal.workspace, at.release.environment, at.release.digest, at.session.id)
+    crash.point("gateway.before_invoke")
+    begun = time.monotonic()
+    try:
+        result = transport.invoke(
+            at.contract,
+            facts.executed or {},
+            key=claims.upstream_key(facts.principal, facts.request),
+            deadline=begun + timeout,
+            scope=scope,
+            correlation_id=facts.request.correlation_id,
+        )
+    except transport.TransportFailed as failure:
+        nothing = failure.happened == "no"
+        log.warning("tool failed", code=failure.code, happened=failure.happened, detail=failure.detail)
+        state = "failed" if nothing else "unknown"
+        answer = Answer(state, failure.code, again=nothing or facts.effect != "unsafe")
+    except Exception as failure:  # it may have happened; nobody may guess that it has not
+        log.error("the transport failed", exc_info=failure)
+        answer = Answer("unknown", "outcome_unknown", again=facts.effect != "unsafe")
+    else:
+        code = "tool_error" if result.is_error else ""
+        answer = Answer("completed", code, result.content, result.is_error, spoke=True)
+    crash.point("gateway.invoked")
+    return replace(answer, duration_ms=int((time.monotonic() - begun) * 1000))
+
+
+def _finish(facts: Facts, decided: Decided, answer: Answer) -> Outcome:
+    """Step 11: put the outcome on record before anybody hears of it."""
+    at = facts.resolved
+    new = answers.labels(facts) if answer.spoke else ()
+    known = tuple(sorted({*at.session.labels, *new, *calls.labels(decided)}))
+    content = answer.result if isinstance(answer.result, dict) else {}
+    usage = limits.used(at.contract, content.get("usage")) if answer.spoke else limits.NOTHING
+    crash.point("gateway.before_record")
+    try:
+        receipt = calls.finish(
+            facts,
+            state=answer.state,
+            code=answer.code,
+            outcome={"result": answer.result, "is_error": answer.is_error, "labels": list(known)},
+            labels=new,
+            usage=None if answer.state == "unknown" else usage,
+            again=answer.again,
+            duration_ms=answer.duration_ms,
+        )
+    except calls.Overtaken:
+        return _busy(facts)
+    except Exception as failure:  # what is not on record is not told
+        log.error("the outcome cannot be recorded", exc_info=failure)
+        return Outcome(
+            "unknown",
+            facts.claim.id,
+            facts.claim.number,
+            code="outcome_unrecorded",
+            message=message("outcome_unrecorded"),
+            receipts=(decided.receipt,),
+            again=facts.effect != "unsafe",
+            retry_after=calls.GRACE_SECONDS,
+        )
+    return Outcome(
+        {"completed": "finished", "failed": "failed"}.get(answer.state, "unknown"),  # type: ignore[arg-type]
+        facts.claim.id,
+        facts.claim.number,
+        decision=decided.decision,
+        result=answer.result,
+        is_error=answer.is_error,
+        code=answer.code,
+        message=answer.message,
+        receipts=(decided.receipt, receipt),
+        labels=known,
+        again=answer.again,
+    )
+
+
+def _not_executed(facts: Facts, decided: Decided) -> Outcome:
+    said = [reason.message for reason in decided.decision.reasons if reason.code == decided.code]
+    return Outcome(
+        "parked" if decided.verdict == "hold" else "denied",
+        facts.claim.id,
+        facts.claim.number,
+        decision=decided.decision,
+        code=decided.code,
+        message=said[0] if said else message(decided.code),
+        hold=decided.hold,
+        receipts=(decided.receipt,),
+        labels=facts.session.labels if facts.session else (),
+        again=decided.again,
+        retry_after=recall.PARKED_SECONDS if decided.verdict == "hold" else 1 if decided.again else None,
+    )
+
+
+def _busy(facts: Facts) -> Outcome:
+    return Outcome("in_flight", facts.claim.id, code="in_flight", again=True, retry_after=1)
+
+
+def _answered(request: Request, outcome: Outcome, started: float) -> Outcome:
+    telemetry.answered(request, outcome, seconds=time.monotonic() - started)
+    return outcome

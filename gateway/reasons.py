@@ -1,0 +1,92 @@
+"""Reason codes of the line itself, with what they tell the caller. Policies add their own."""
+
+from dataclasses import replace
+
+from gateway.decision import Decision, Reason
+
+REASONS = {
+    # The caller's side: what was asked cannot be done so.
+    "scope_missing": "The credential has no scope for this kind of call.",
+    "agent_unknown": "A person calls no tools; use a credential of an agent.",
+    "session_unknown": "There is no such session for this credential.",
+    "session_closed": "The session was closed; open a new one.",
+    "session_expired": "The session has expired; open a new one.",
+    "credential_revoked": "The credential was revoked.",
+    "credential_expired": "The credential has expired.",
+    "no_live_release": "No release of the agent is live in this environment.",
+    "no_live_baseline": "No baseline policy is live in this environment.",
+    "break_glass_expired": "The release was live by break-glass, and its time is over.",
+    "version_revoked": "The release, its baseline or one of its parts was revoked.",
+    "stopped": "A stop is in force.",
+    "tool_unknown": "The release pins no such tool.",
+    "model_unknown": "The release pins no such model.",
+    "arguments_invalid": "The arguments do not fit the contract.",
+    "arguments_too_large": "The arguments are too large, or have no canonical JSON form.",
+    "prompt_unknown": "The release pins no such prompt.",
+    # Limits.
+    "rate_limited": "The tool's rate is used up for now.",
+    "rate_unavailable": "The tool's rate cannot be counted now.",
+    "concurrency_exceeded": "As many calls of the tool are under way as its contract allows.",
+    "budget_steps_exceeded": "The release's budget of steps is used up.",
+    "budget_tokens_exceeded": "The release's budget of tokens is used up.",
+    "budget_cost_micro_usd_exceeded": "The release's budget of money is used up.",
+    "budget_seconds_exceeded": "The release's budget of time is used up.",
+    # Our side: denied because we could not do better.
+    "contract_invalid": "The contract's schema cannot be used.",
+    "sanitizer_failed": "The arguments could not be examined.",
+    "obligation_unknown": "The policy asks for something that this gateway cannot do.",
+    "obligation_failed": "What the policy asks for cannot be done to these arguments.",
+    "gateway_failed": "An error of the gateway; nothing was executed.",
+    "decision_unrecorded": "The decision could not be recorded, so nothing was executed.",
+    "release_changed": "The release was replaced or stopped while the call was decided.",
+    # Holds.
+    "hold_rejected": "A person rejected the call.",
+    "hold_expired": "Nobody decided the call in time.",
+    "hold_void": "What the person saw has changed; the call has to be decided again.",
+    # After the decision.
+    "tool_error": "The tool was executed and says that it failed.",
+    "result_invalid": "The tool's answer does not fit its contract; it is withheld.",
+    "result_too_large": "The tool's answer is too large; it is withheld.",
+    "result_quarantined": "The tool's answer could not be examined; it is withheld.",
+    "outcome_unknown": "The call may have been executed; nobody can tell.",
+    "outcome_unrecorded": "The outcome could not be recorded, so it is withheld.",
+    "settled_happened": "A person found that the call had been executed.",
+    "settled_did_not_happen": "A person found that the call had not been executed.",
+    "in_flight": "A request with this key is under way.",
+}
+# A later try with the same key may end otherwise: nothing was executed and nothing was decided for good.
+PASSING = frozenset(
+    {
+        "rate_limited",
+        "rate_unavailable",
+        "concurrency_exceeded",
+        "budget_steps_exceeded",
+        "budget_tokens_exceeded",
+        "budget_cost_micro_usd_exceeded",
+        "budget_seconds_exceeded",
+        "contract_invalid",
+        "sanitizer_failed",
+        "gateway_failed",
+        "no_live_release",
+        "no_live_baseline",
+        "break_glass_expired",
+        "stopped",
+        "release_changed",
+        "hold_void",
+    }
+)
+
+
+def deny(code: str, detail: str = "") -> Decision:
+    """Return the deny of the line itself, before or beside the policies: the call, as asked for, cannot be allowed."""
+    return Decision(allow=False, reasons=(Reason(code, detail or message(code), "line"),))
+
+
+def failed(code: str, detail: str = "") -> Decision:
+    """Return the deny that a failure of ours means."""
+    return replace(deny(code, detail), failure=code)
+
+
+def message(code: str) -> str:
+    """Return what `code` tells the caller."""
+    return REASONS.get(code, "The call was not allowed.")

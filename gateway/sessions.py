@@ -1,0 +1,366 @@
+"""Sessions: ids are minted here, labels only grow, and a new session is no way to lose them.
+
+Labels belong to the tree of a root session. A session that an agent opens for itself joins the tree of its
+credential's sticky session, so only somebody who may vouch for a user starts with no labels.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
+
+from audit import crash, log, sealed
+from audit.refusal import Refusal
+from audit.uuid7 import uuid7
+from gateway.models import Session
+from gateway.principal import Principal
+from registry import resolve
+from registry.models import Person
+from registry.resolve import Release
+
+LONGEST = timedelta(hours=24)
+IDLE = timedelta(hours=1)
+_LONGEST_REQUEST = 100_000  # characters
+_COLUMNS = """
+SELECT s.id, s.root_id, s.release, s.state, s.credential_id, s.opener, s.on_behalf_of, s.sticky,
+       s.expires_at <= now()
+           OR coalesce(coalesce(c.touched_at, s.opened_at) + s.idle_seconds * interval '1 s' <= now(), false),
+       ARRAY(SELECT l.label FROM gateway_sessionlabel l WHERE l.root_id = s.root_id ORDER BY l.label)
+FROM gateway_session s LEFT JOIN gateway_counter c ON c.id = s.id
+"""
+_NAMED = _COLUMNS + "WHERE s.id = %s AND s.workspace_id = %s AND s.environment = %s AND s.agent = %s"
+_STICKY = _COLUMNS + "WHERE s.credential_id = %s AND s.sticky AND s.state = 'open'"
+_BIND = "UPDATE gateway_session SET credential_id = %s WHERE id = %s AND credential_id IS NULL"
+_END = "UPDATE gateway_session SET state = %s, closed_at = now() WHERE id = %s AND state = 'open'"
+# A sticky session that ran out hands its tree, and so its labels, to the next; one that a person closed does not.
+_LAST_ROOT = """
+SELECT root_id FROM gateway_session WHERE credential_id = %s AND sticky AND state <> 'closed' ORDER BY id DESC LIMIT 1
+"""
+_OPEN = """
+INSERT INTO gateway_session (id, workspace_id, environment, agent, release, policy, credential_id, opener, on_behalf_of,
+    request, request_source, parent_id, root_id, sticky, state, idle_seconds, expires_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 'open', %s, now() + %s * interval '1 s')
+ON CONFLICT (credential_id) WHERE sticky AND state = 'open' DO NOTHING
+"""
+_LABEL = """
+INSERT INTO gateway_sessionlabel (id, root_id, label, call)
+SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::uuid[]) ON CONFLICT (root_id, label) DO NOTHING
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """The session that a call runs in, as it was when the call entered."""
+
+    id: UUID
+    root: UUID
+    release: str
+    opener: str
+    on_behalf_of: str | None
+    sticky: bool
+    labels: tuple[str, ...]
+
+
+class _Found(NamedTuple):
+    id: UUID
+    root: UUID
+    release: str
+    state: str
+    credential: UUID | None
+    opener: str
+    on_behalf_of: str | None
+    sticky: bool
+    over: bool
+    labels: list[str]
+
+
+def enter(principal: Principal, asked: UUID | None, *, now: datetime, correlation_id: str) -> tuple[Entered, Release]:
+    """Return the session of a call and the release that it runs with.
+
+    A named session keeps the release it was opened with. The sticky one follows the slot: a new release means a new
+    session in the same tree.
+
+    :raises Refusal: session_unknown, session_closed, session_expired, or as registry.resolve.
+    """
+    if asked is not None:
+        found = _named(principal, asked)
+        return _entered(found), resolve.pinned(principal.workspace, principal.environment, found.release)
+    if principal.agent is None:
+        raise Refusal("session_unknown", "A person calls no tools; open a session for an agent.", status=403)
+    release = resolve.live(principal.workspace, principal.environment, principal.agent)
+    stuck = _sticky(principal.id)
+    if stuck is None or stuck.over or stuck.release != release.digest:
+        stuck = _stick(principal, release, stuck, now=now, correlation_id=correlation_id)
+    return _entered(stuck), release
+
+
+def open(
+    by: Person | Principal,
+    *,
+    workspace: UUID,
+    environment: str,
+    agent: str,
+    now: datetime,
+    correlation_id: str,
+    user_request: str | None = None,
+    on_behalf_of: str | None = None,
+    parent: UUID | None = None,
+    bind: Principal | None = None,
+) -> Session:
+    """Open a session. What the user asked is trusted only from a person, or from a credential with `sessions:open`.
+
+    :param bind: whose calls may use it; None: the first credential of that agent that does.
+    :param parent: a session whose labels this one shares.
+    :raises Refusal: no live release, another workspace's parent, or a claim that `by` may not make.
+    """
+    vouched = isinstance(by, Person) or "sessions:open" in by.scopes
+    if user_request is not None and len(user_request) > _LONGEST_REQUEST:
+        raise Refusal(
+            "request_too_long", f"The user's request may have {_LONGEST_REQUEST} characters.", field="request"
+        )
+    if isinstance(by, Person):
+        on_behalf_of = _own_name(by, on_behalf_of)
+    elif not vouched and on_behalf_of is not None:
+        detail = "An agent cannot say on whose behalf it acts; let an opener or a verified token say it."
+        raise Refusal("on_behalf_of_forbidden", detail, status=403, field="on_behalf_of")
+    elif (by.environment, by.agent, by.workspace) != (environment, agent, workspace):
+        raise Refusal("session_forbidden", "This credential belongs to another agent or environment.", status=403)
+    release = resolve.live(workspace, environment, agent)
+    if not vouched:
+        bind = by if isinstance(by, Principal) else None
+    pk = uuid7()
+    with transaction.atomic():
+        root = _root(by, vouched, parent, workspace, environment, release, now=now, correlation_id=correlation_id)
+        _insert(
+            pk,
+            release,
+            credential=bind.id if bind else None,
+            opener=by.actor,
+            on_behalf_of=on_behalf_of,
+            request=user_request,
+            source="none" if user_request is None else "user" if vouched else "claimed",
+            parent=parent,
+            root=root,
+            sticky=False,
+        )
+        _record("gateway.session.opened", by.actor, pk, release, now, correlation_id, trusted=vouched)
+    crash.point("gateway.session_opened")
+    return Session.objects.get(pk=pk)
+
+
+def close(session: UUID, *, by: Person | Principal, now: datetime, correlation_id: str) -> Session:
+    """Close a session: its later calls are denied. FOR UPDATE against the deciding call's FOR SHARE."""
+    with transaction.atomic():
+        row = Session.objects.select_for_update().get(pk=session)
+        if row.state == Session.State.OPEN:
+            _finish(row, Session.State.CLOSED, by.actor, now=now, correlation_id=correlation_id)
+    crash.point("gateway.session_closed")
+    return row
+
+
+def expire(*, now: datetime) -> int:
+    """End the sessions whose idle or absolute limit has passed; return how many."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT s.id FROM gateway_session s LEFT JOIN gateway_counter c ON c.id = s.id
+               WHERE s.state = 'open' AND (s.expires_at <= now()
+                  OR coalesce(c.touched_at, s.opened_at) + s.idle_seconds * interval '1 s' <= now())
+               ORDER BY s.id LIMIT 1000"""
+        )
+        over = [pk for (pk,) in cursor.fetchall()]
+    ended = 0
+    for pk in over:
+        with transaction.atomic():
+            row = Session.objects.select_for_update().get(pk=pk)
+            if row.state == Session.State.OPEN:
+                _finish(row, Session.State.EXPIRED, "system:sweeper", now=now, correlation_id=str(uuid7()))
+                ended += 1
+    return ended
+
+
+def label(cursor: CursorWrapper, root: UUID, labels: Iterable[str], *, call: UUID) -> None:
+    """Add `labels` to the tree of `root`, in the caller's transaction. Labels only grow."""
+    wanted = sorted(set(labels))
+    if wanted:
+        count = len(wanted)
+        cursor.execute(_LABEL, [[uuid7() for _ in wanted], [root] * count, wanted, [call] * count])
+
+
+def labels_of(root: UUID) -> list[str]:
+    """Return the labels of the tree of `root`, sorted."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT label FROM gateway_sessionlabel WHERE root_id = %s ORDER BY label", [root])
+        return [text for (text,) in cursor.fetchall()]
+
+
+def policies_in_use(environment: UUID, using: str) -> set[str]:
+    """Return the digests of the policies that open sessions of `environment` still run under."""
+    rows = Session.objects.using(using).raw(
+        """SELECT DISTINCT ON (s.policy) s.id, s.policy FROM gateway_session s
+           JOIN registry_environment e ON e.workspace_id = s.workspace_id AND e.name = s.environment
+           WHERE e.id = %s AND s.state = 'open'""",
+        [environment],
+    )
+    return {row.policy for row in rows}
+
+
+def _named(principal: Principal, asked: UUID) -> _Found:
+    with connection.cursor() as cursor:
+        cursor.execute(_NAMED, [asked, principal.workspace, principal.environment, principal.agent])
+        row = cursor.fetchone()
+        found = row and _Found(*row)
+        if found and found.credential is None and found.state == "open":
+            cursor.execute(_BIND, [principal.id, asked])
+            cursor.execute(_NAMED, [asked, principal.workspace, principal.environment, principal.agent])
+            found = _Found(*cursor.fetchone())
+    # One answer for what does not exist, is another's, or is the sticky one, which goes without a name.
+    if not found or found.credential != principal.id or found.sticky:
+        raise Refusal("session_unknown", "There is no such session for this credential.", status=403, field="session")
+    if found.state == "closed":
+        raise Refusal("session_closed", "The session was closed; open a new one.", status=403, field="session")
+    if found.state == "expired" or found.over:
+        raise Refusal("session_expired", "The session has expired; open a new one.", status=403, field="session")
+    return found
+
+
+def _sticky(credential: UUID) -> _Found | None:
+    with connection.cursor() as cursor:
+        cursor.execute(_STICKY, [credential])
+        row = cursor.fetchone()
+    return _Found(*row) if row else None
+
+
+def _stick(principal: Principal, release: Release, old: _Found | None, *, now: datetime, correlation_id: str) -> _Found:
+    """Mint the sticky session of a credential, or find the one that another thread has just minted."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        if old is not None:
+            cursor.execute(_END, ["expired", old.id])
+            if cursor.rowcount:
+                _record("gateway.session.expired", "system:gateway", old.id, release, now, correlation_id)
+        cursor.execute(_LAST_ROOT, [principal.id])
+        root = cursor.fetchone()
+        pk = uuid7()
+        made = _insert(
+            pk,
+            release,
+            credential=principal.id,
+            opener=principal.actor,
+            on_behalf_of=None,
+            request=None,
+            source="none",
+            parent=None,
+            root=root[0] if root else None,
+            sticky=True,
+        )
+        if made:
+            _record("gateway.session.opened", principal.actor, pk, release, now, correlation_id, sticky=True)
+    found = _sticky(principal.id)
+    if found is None:
+        raise Refusal("session_closed", "The session was closed meanwhile; try again.", status=409)
+    return found
+
+
+def _root(
+    by: Person | Principal,
+    vouched: bool,
+    parent: UUID | None,
+    workspace: UUID,
+    environment: str,
+    release: Release,
+    *,
+    now: datetime,
+    correlation_id: str,
+) -> UUID | None:
+    """Return the root of the tree that the new session joins, None for a tree of its own."""
+    if parent is not None:
+        row = Session.objects.filter(pk=parent, workspace_id=workspace, environment=environment, state="open").first()
+        if row is None or not (vouched or row.credential_id == by.id):
+            raise Refusal("session_unknown", "There is no such open parent session.", status=404, field="parent")
+        return row.root_id
+    if vouched or not isinstance(by, Principal):
+        return None
+    stuck = _sticky(by.id) or _stick(by, release, None, now=now, correlation_id=correlation_id)
+    return stuck.root
+
+
+def _insert(
+    pk: UUID,
+    release: Release,
+    *,
+    credential: UUID | None,
+    opener: str,
+    on_behalf_of: str | None,
+    request: str | None,
+    source: str,
+    parent: UUID | None,
+    root: UUID | None,
+    sticky: bool,
+) -> bool:
+    """Insert a session; False if the credential has an open sticky one already."""
+    subject = on_behalf_of or f"session:{pk}"
+    blob = None if request is None else sealed.seal_blob(request, workspace=release.workspace, subject=subject)
+    where: list[Any] = [pk, release.workspace, release.environment, release.agent, release.digest, release.policy]
+    idle = None if sticky else int(IDLE.total_seconds())
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _OPEN,
+            [
+                *where,
+                credential,
+                opener,
+                on_behalf_of,
+                blob,
+                source,
+                parent,
+                root or pk,
+                sticky,
+                idle,
+                LONGEST.total_seconds(),
+            ],
+        )
+        return bool(cursor.rowcount)
+
+
+def _entered(found: _Found) -> Entered:
+    return Entered(
+        found.id, found.root, found.release, found.opener, found.on_behalf_of, found.sticky, tuple(found.labels)
+    )
+
+
+def _own_name(person: Person, asked: str | None) -> str:
+    if asked not in (None, person.actor):
+        detail = "A person opens sessions in their own name."
+        raise Refusal("on_behalf_of_forbidden", detail, status=403, field="on_behalf_of")
+    return person.actor
+
+
+def _finish(row: Session, state: str, actor: str, *, now: datetime, correlation_id: str) -> None:
+    row.state, row.closed_at = state, now
+    row.save(update_fields=["state", "closed_at"])
+    log.append(
+        f"gateway.session.{state}",
+        workspace=row.workspace_id,
+        actor=actor,
+        correlation_id=correlation_id,
+        now=now,
+        subjects={"session": str(row.pk)},
+        data={"environment": row.environment, "agent": row.agent, "release": row.release},
+    )
+
+
+def _record(
+    event: str, actor: str, session: UUID, release: Release, now: datetime, correlation_id: str, **data: object
+) -> None:
+    log.append(
+        event,
+        workspace=release.workspace,
+        actor=actor,
+        correlation_id=correlation_id,
+        now=now,
+        subjects={"session": str(session), "release": release.digest},
+        data={"environment": release.environment, "agent": release.agent, **data},
+    )

@@ -1,0 +1,20 @@
+"""What the gateway counts for /metrics; records, not counters, are the evidence."""
+
+from prometheus_client import Counter, Histogram
+
+from gateway.exchange import Outcome, Request
+
+CALLS = Counter("placet_calls_total", "Calls answered, by kind, status and reason code.", ["kind", "status", "code"])
+SECONDS = Histogram(
+    "placet_call_seconds",
+    "Time from the request to the answer, the tool's own included.",
+    ["kind", "status"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+HOLDS = Counter("placet_holds_total", "Holds decided, by verdict.", ["verdict"])
+
+
+def answered(request: Request, outcome: Outcome, *, seconds: float) -> None:
+    """Count one answer of the line."""
+    CALLS.labels(request.kind, outcome.status, outcome.code).inc()
+    SECONDS.labels(request.kind, outcome.status).observe(seconds)
