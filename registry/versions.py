@@ -43,7 +43,7 @@ def create(
     parts = _parts(workspace.pk, kind, content)
     version = Version.objects.filter(workspace=workspace, digest=named).first()
     # Checks run policies in a process that can be killed: slow, so outside of the transaction, and only for new bytes.
-    checks = admission.check(kind, content) if version is None else []
+    checks = _checked(kind, content) if version is None else []
     with transaction.atomic():
         if version is None:
             version, created = _store(workspace, kind, name, named, raw, now)
@@ -99,7 +99,7 @@ def failing_checks(version: Version) -> list[Check]:
 def check_again(version: Version, *, actor: Person, now: datetime, correlation_id: str) -> list[Check]:
     """Run the admission checks once more, as after an upgrade of the gate. :raises Refusal: role_missing."""
     _require_author(actor, version.workspace_id)
-    results = admission.check(version.kind, content_of(version))
+    results = _checked(version.kind, content_of(version))
     with transaction.atomic():
         checks = _keep_checks(version, results, now)
         log.append(
@@ -171,6 +171,13 @@ def _require_author(actor: Person, workspace_id: UUID) -> None:
 
 def _admissible(kind: str, name: str, document: Content) -> bytes:
     return content.check(kind, name, document)
+
+
+def _checked(kind: str, document: Content) -> list[admission.CheckResult]:
+    try:
+        return admission.check(kind, document)
+    except Exception as error:  # noqa: BLE001 - a gate that breaks has not let anything through
+        return [admission.CheckResult("admission", False, f"The gate itself failed: {type(error).__name__}: {error}")]
 
 
 def _store(workspace: Workspace, kind: str, name: str, named: str, raw: bytes, now: datetime) -> tuple[Version, bool]:
