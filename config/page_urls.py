@@ -1,5 +1,39 @@
-"""Pages for people."""
+"""Pages for people: every address of a workspace begins with /w/<slug>/."""
 
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, include, path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from config.pages import trail, views
+from gateway.views import calls, holds
+from registry.views import catalogue, proposals, releases
+
+app_name = "pages"
+WORKSPACE: list[URLPattern | URLResolver] = [
+    path("", views.home, name="home"),
+    path("proposals/", proposals.queue, name="proposals"),
+    path("proposals/<uuid:pk>/", proposals.proposal, name="proposal"),
+    path("proposals/<uuid:pk>/verdict/", proposals.verdict, name="proposal-verdict"),
+    path("proposals/<uuid:pk>/withdrawal/", proposals.withdrawal, name="proposal-withdrawal"),
+    path("proposals/<uuid:pk>/activation/", releases.activation, name="proposal-activation"),
+    path("approvals/<uuid:pk>/withdrawal/", proposals.approval_withdrawal, name="approval-withdrawal"),
+    path("holds/", holds.queue, name="holds"),
+    path("holds/<uuid:pk>/", holds.hold, name="hold"),
+    path("holds/<uuid:pk>/verdict/", holds.verdict, name="hold-verdict"),
+    path("releases/", releases.releases, name="releases"),
+    path("artifacts/", catalogue.artifacts, name="artifacts"),
+    path("artifacts/<slug:kind>/<str:name>/", catalogue.artifact, name="artifact"),
+    path("artifacts/<slug:kind>/<str:name>/<int:number>/", catalogue.version, name="version"),
+    path("artifacts/<slug:kind>/<str:name>/<int:number>/proposals/", proposals.opened, name="proposals-of"),
+    path("calls/", calls.calls, name="calls"),
+    path("calls/<uuid:pk>/", calls.call, name="call"),
+    path("calls/<uuid:pk>/settlement/", calls.settled, name="call-settlement"),
+    path("trail/", trail.trail, name="trail"),
+    path("trail/<uuid:pk>/", trail.record, name="record"),
+    path("settings/", views.settings, name="settings"),
+]
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("", views.start, name="start"),
+    path("login/", views.sign_in, name="login"),
+    path("logout/", views.sign_out, name="logout"),
+    path("theme/", views.theme, name="theme"),
+    path("w/<slug:slug>/", include(WORKSPACE)),
+]

@@ -1,0 +1,1 @@
+"""Pages that read several apps: login, start, trail, navigation."""

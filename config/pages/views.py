@@ -1,0 +1,113 @@
+"""Sign in, choose a workspace, see at one glance what waits and what is live."""
+
+from collections import defaultdict
+
+from django.contrib.auth import views as accounts
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST, require_safe
+
+from gateway import deciders
+from gateway.models import Call, Credential, Hold
+from registry.models import Environment, Membership, Person, Proposal, Slot, Stop
+from registry.views import proposals
+from registry.views.frame import Visit, page
+
+FEW = 6
+THEMES = ("light", "dark", "system")
+YEAR = 365 * 24 * 3600
+
+sign_in = accounts.LoginView.as_view(template_name="login.html", redirect_authenticated_user=True)
+sign_out = accounts.LogoutView.as_view()
+
+
+@require_safe
+@never_cache
+@login_required
+def start(request: HttpRequest) -> HttpResponse:
+    """Lead to the visitor's workspace, or let them choose one."""
+    assert isinstance(request.user, Person)  # noqa: S101 - login_required
+    members = Membership.objects.filter(person=request.user, active=True).select_related("workspace")
+    found = [member.workspace for member in members.order_by("workspace__name")]
+    if len(found) == 1:
+        return redirect("pages:home", found[0].slug)
+    return render(request, "start.html", {"workspaces": found})
+
+
+@require_POST
+def theme(request: HttpRequest) -> HttpResponse:
+    """Keep the choice of colours in a cookie that says nothing else."""
+    there = request.POST.get("next", "/")
+    if not url_has_allowed_host_and_scheme(there, allowed_hosts=None):
+        there = "/"
+    response = redirect(there)
+    chosen = request.POST.get("theme")
+    if chosen in THEMES:
+        secure = request.is_secure()
+        response.set_cookie("placet_theme", chosen, max_age=YEAR, httponly=True, samesite="Lax", secure=secure)
+    return response
+
+
+@page()
+def home(request: HttpRequest, visit: Visit) -> HttpResponse:
+    """Show what waits for the visitor, what is live, and what was not allowed lately."""
+    workspace = visit.workspace
+    open_ones = Proposal.objects.filter(workspace=workspace, state="open", expires_at__gt=visit.now)
+    listed = list(open_ones.select_related("version", "environment", "proposer").order_by("expires_at")[:50])
+    waiting = dict(proposals.groups(visit, listed))
+    holds = Hold.objects.filter(workspace_id=workspace.pk, state="open", expires_at__gt=visit.now).order_by(
+        "expires_at"
+    )
+    mine = [hold for hold in holds[: 2 * FEW] if deciders.refusal(hold, visit.person) is None][:FEW]
+    calls = Call.objects.filter(workspace_id=workspace.pk)
+    context = {
+        "proposals": waiting["Waits for you"][:FEW],
+        "others": len(waiting["Waits for others"]),
+        "yours": waiting["Yours"][:FEW],
+        "holds": mine,
+        "unknown": calls.filter(state="unknown").order_by("-id")[:FEW],
+        "stops": Stop.objects.filter(workspace=workspace, lifted_at=None).select_related("by"),
+        "live": _live(visit),
+        "refused": calls.filter(state="denied").order_by("-id")[:FEW],
+    }
+    return render(request, "home.html", context)
+
+
+@page()
+def settings(request: HttpRequest, visit: Visit) -> HttpResponse:
+    """Show who may do what, the environments with their decision points, and the credentials. Changes go over REST."""
+    members = (
+        Membership.objects.filter(workspace=visit.workspace)
+        .select_related("person")
+        .order_by("-active", "person__name")
+    )
+    roles = defaultdict(list)
+    for member in members.prefetch_related("grants__environment", "grants__granted_by", "grants__confirmed_by"):
+        roles[member] = sorted(
+            (grant for grant in member.grants.all() if grant.revoked_at is None),
+            key=lambda grant: (grant.role, grant.environment.name if grant.environment else ""),
+        )
+    context = {
+        "members": list(roles.items()),
+        "environments": Environment.objects.filter(workspace=visit.workspace)
+        .prefetch_related("pdps")
+        .order_by("created_at", "name"),
+        "credentials": Credential.objects.filter(workspace=visit.workspace)
+        .exclude(kind="executor")
+        .select_related("owner")
+        .prefetch_related("keys")
+        .order_by("-created_at")[:200],
+    }
+    return render(request, "settings.html", context)
+
+
+def _live(visit: Visit) -> list[tuple[Environment, list[Slot]]]:
+    slots: dict[object, list[Slot]] = defaultdict(list)
+    rows = Slot.objects.filter(workspace=visit.workspace, environment__isnull=False, version__isnull=False)
+    for slot in rows.select_related("version", "artifact").order_by("artifact__kind", "artifact__name"):
+        slots[slot.environment_id].append(slot)
+    found = Environment.objects.filter(workspace=visit.workspace).order_by("created_at", "name")
+    return [(environment, slots[environment.pk]) for environment in found]

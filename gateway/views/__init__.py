@@ -1,0 +1,1 @@
+"""Pages where people decide parked calls and see what became of any call."""

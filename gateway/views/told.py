@@ -1,0 +1,74 @@
+"""What the trail and the sealed values tell of one attempt. Each part may be erased, and then says so."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from audit import records, sealed
+from audit.canonical import JSON
+from audit.refusal import Refusal
+from gateway import recall
+from gateway.decision import Decision
+from gateway.views import values
+from registry import versions
+from registry.models import Approval, Version
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One decided attempt, as a person may see it. `erased`: its values went with their data subject."""
+
+    decision: Decision | None
+    leaves: list[values.Leaf]
+    document: Mapping[str, JSON] | None
+    erased: bool
+
+    @property
+    def reasons(self) -> list[Any]:
+        """Return the reasons, the layer that nobody can switch off first."""
+        order = {"floor": 0, "baseline": 1, "release": 2}
+        listed = self.decision.reasons if self.decision else ()
+        return sorted(listed, key=lambda reason: order.get(reason.layer, 3))
+
+
+def attempt(record: UUID, contract: Mapping[str, Any] | None) -> Attempt:
+    """Return what is kept of the attempt that `record` decided."""
+    try:
+        decision = recall.decision_of(record)
+        received, executed = recall.arguments_of(record)
+    except Refusal as refusal:
+        if refusal.status not in (404, 410):
+            raise
+        return Attempt(None, [], None, erased=True)
+    document = _document(record)
+    findings = document.get("findings", ()) if document else ()
+    rows = values.leaves(executed, received=received, findings=findings, contract=contract)
+    return Attempt(decision, rows, document, erased=False)
+
+
+def contract(workspace: UUID, digest: str) -> tuple[Version | None, Mapping[str, Any]]:
+    """Return the version of a tool's or model's contract with its content, (None, {}) where it is not known."""
+    row = Version.objects.filter(workspace_id=workspace, digest=digest).first() if digest else None
+    return row, versions.content_of(row) if row is not None else {}
+
+
+def approvers(version: Version | None, environment: str) -> list[Approval]:
+    """Return who approved a version for an environment."""
+    if version is None:
+        return []
+    rows = Approval.objects.filter(version=version, environment__name=environment, verdict="approve", withdrawn_at=None)
+    return list(rows.select_related("approver").order_by("at"))
+
+
+def lines(workspace: UUID, ids: list[UUID | None]) -> list[records.Row]:
+    """Return those records, oldest first."""
+    return records.find(workspace, [one for one in ids if one is not None])
+
+
+def _document(record: UUID) -> dict[str, JSON] | None:
+    try:
+        value: dict[str, JSON] = sealed.open_value(record, "/data/input")
+    except Refusal:
+        return None  # denied before there was one
+    return value

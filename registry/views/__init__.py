@@ -1,0 +1,1 @@
+"""Pages where people look at what is registered, and agree to it."""

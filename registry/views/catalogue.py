@@ -1,0 +1,162 @@
+"""The registry as pages: artifacts by kind, one artifact with its versions, one version with all that is known."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db.models import F, OuterRef, Subquery
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from audit.refusal import Refusal
+from registry.models import Approval, Artifact, Environment, Kind, Pin, Proposal, Slot, Version, Workspace
+from registry.views import comparison
+from registry.views.frame import Visit, page
+
+NOUNS = {
+    Kind.AGENT: "agents",
+    Kind.POLICY: "policies",
+    Kind.PROMPT: "prompts",
+    Kind.TOOL: "tools",
+    Kind.MODEL: "models",
+    Kind.CHARTER: "charter",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a version is live: by itself, or as a part of a live release."""
+
+    environment: str
+    version: Version
+    release: Version | None = None
+
+
+def live_places(workspace: Workspace) -> dict[UUID, list[Place]]:
+    """Return, by artifact, where which of its versions is live."""
+    places: dict[UUID, list[Place]] = defaultdict(list)
+    slots = Slot.objects.filter(workspace=workspace, version__isnull=False).select_related("version", "environment")
+    for slot in slots.order_by(F("environment__created_at").asc(nulls_first=True), "environment__name"):
+        if slot.version is not None:
+            name = slot.environment.name if slot.environment else "workspace"
+            places[slot.artifact_id].append(Place(name, slot.version))
+    pins = Pin.objects.filter(version__slots__workspace=workspace).select_related("part", "version")
+    for pin in pins.annotate(environment=F("version__slots__environment__name")).order_by(
+        "environment", "version__name"
+    ):
+        places[pin.part.artifact_id].append(Place(pin.environment, pin.part, pin.version))
+    return places
+
+
+@page()
+def artifacts(request: HttpRequest, visit: Visit) -> HttpResponse:
+    """List what is registered, by kind."""
+    kind = request.GET.get("kind", "")
+    word = request.GET.get("q", "").strip()
+    newest = Version.objects.filter(artifact=OuterRef("pk")).order_by("-number")
+    rows = Artifact.objects.filter(workspace=visit.workspace).annotate(
+        newest_at=Subquery(newest.values("created_at")[:1])
+    )
+    if kind in Kind.values:
+        rows = rows.filter(kind=kind)
+    if word:
+        rows = rows.filter(name__icontains=word)
+    places = live_places(visit.workspace)
+    listed: dict[str, list[tuple[Artifact, list[Place]]]] = {name: [] for name in NOUNS}
+    for row in rows.order_by("name"):
+        listed[row.kind].append((row, places.get(row.pk, [])))
+    groups = [(kind, NOUNS[Kind(kind)], rows) for kind, rows in listed.items() if rows]
+    context = {"groups": groups, "kind": kind, "q": word, "kinds": NOUNS.items()}
+    return render(request, "registry/artifacts.html", context)
+
+
+@page()
+def artifact(request: HttpRequest, visit: Visit, kind: str, name: str) -> HttpResponse:
+    """Show one artifact: its versions, where they are live, who asked for what."""
+    row = _artifact(visit, kind, name)
+    versions = list(
+        row.versions.select_related("lifecycle").prefetch_related("contributors__person").order_by("-number")[:200]
+    )
+    asked: dict[UUID, list[Proposal]] = defaultdict(list)
+    for proposal in Proposal.objects.filter(version__artifact=row).select_related("environment").order_by("-opened_at"):
+        asked[proposal.version_id].append(proposal)
+    places: dict[UUID, list[Place]] = defaultdict(list)
+    for place in live_places(visit.workspace).get(row.pk, []):
+        places[place.version.pk].append(place)
+    listed = [(version, places[version.pk], asked[version.pk]) for version in versions]
+    return render(request, "registry/artifact.html", {"artifact": row, "listed": listed})
+
+
+@page()
+def version(request: HttpRequest, visit: Visit, kind: str, name: str, number: int) -> HttpResponse:
+    """Show one version: content, or the difference to another one; checks, provenance, approvals, use."""
+    row = _artifact(visit, kind, name)
+    shown = row.versions.select_related("lifecycle", "artifact").filter(number=number).first()
+    if shown is None:
+        raise Http404
+    return show(request, visit, shown)
+
+
+def show(request: HttpRequest, visit: Visit, shown: Version, refusal: Refusal | None = None) -> HttpResponse:
+    """Return the page of a version, with what was refused there."""
+    row = shown.artifact
+    context = {
+        "artifact": row,
+        "version": shown,
+        "can_propose": shown.lifecycle.state in ("available", "deprecated")
+        and visit.roles & ({"author", "admin"} if shown.kind == Kind.CHARTER else {"author"}),
+        "refusal": refusal,
+        "given": {"reason": request.POST.get("reason", "")},
+        "others": row.versions.exclude(pk=shown.pk).order_by("-number").values_list("number", flat=True)[:200],
+        "places": [place for place in live_places(visit.workspace).get(row.pk, []) if place.version.pk == shown.pk],
+        "used_by": Pin.objects.filter(part=shown)
+        .select_related("version")
+        .order_by("version__name", "-version__number"),
+        "proposals": shown.proposals.select_related("environment", "proposer").order_by("-opened_at"),
+        "approvals": Approval.objects.filter(version=shown)
+        .select_related("approver", "environment", "proposal")
+        .order_by("-at"),
+        "environments": Environment.objects.filter(workspace=visit.workspace).order_by("created_at", "name"),
+        **known(shown),
+        **_content(request, shown),
+    }
+    return render(request, "registry/version.html", context, status=refusal.status if refusal else 200)
+
+
+def known(version: Version) -> dict[str, object]:
+    """Return what is known of a version beside its content: checks (latest of each name), provenance, contributors."""
+    latest = {check.name: check for check in version.checks.order_by("at", "id")}
+    return {
+        "checks": sorted(latest.values(), key=lambda check: (check.passed, check.name)),
+        "provenance": version.provenance.select_related("by").order_by("at"),
+        "contributors": version.contributors.select_related("person").order_by("at", "id"),
+    }
+
+
+def _content(request: HttpRequest, version: Version) -> dict[str, object]:
+    against = request.GET.get("against", "")
+    base = (
+        Version.objects.filter(artifact_id=version.artifact_id, number=int(against)).first()
+        if _number(against)
+        else None
+    )
+    if base is not None:
+        shown = comparison.compare(version, base, f"version {base.number}")
+    else:
+        shown = comparison.compare(version, None, "", deep=False)
+    pins: Iterable[Pin] = ()
+    if version.kind == Kind.AGENT:
+        pins = version.pins.select_related("part", "part__lifecycle").order_by("part__kind", "part__name")
+    return {"comparison": shown, "against": base, "pins": pins}
+
+
+def _artifact(visit: Visit, kind: str, name: str) -> Artifact:
+    row = Artifact.objects.filter(workspace=visit.workspace, kind=kind, name=name).first()
+    if row is None:
+        raise Http404
+    return row
+
+
+def _number(text: str) -> bool:
+    return text.isdecimal() and text.isascii() and len(text) < 10
