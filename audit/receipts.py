@@ -1,22 +1,38 @@
 """Receipts: the promise, signed, that a record is in the log or soon will be. Hand one out only after the commit."""
 
 import base64
-from datetime import UTC
+from uuid import UUID
+
+import orjson
+from django.db import connections
 
 from audit import canonical, keys, verify
 from audit.log import Entry
+from audit.refusal import not_found
 
 
 def issue(entry: Entry) -> str:
     """Return the receipt of a committed record: `placet-receipt-1.<key id>.<payload>.<signature>` in base64url."""
-    key = keys.receipt()
+    return _sign(entry.body, entry.leaf_hash)
+
+
+def reissue(record: UUID, *, using: str = "default") -> str:
+    """Return the receipt of a record that was committed earlier; the same as `issue` gave, while the key is the same.
+
+    :raises Refusal: not_found.
+    """
+    with connections[using].cursor() as cursor:
+        cursor.execute("SELECT body, leaf_hash FROM audit_record WHERE id = %s", [record])
+        row = cursor.fetchone()
+    if row is None:
+        raise not_found("record")
+    return _sign(bytes(row[0]), bytes(row[1]))
+
+
+def _sign(body: bytes, leaf_hash: bytes) -> str:
+    key, record = keys.receipt(), orjson.loads(body)
     payload = canonical.dumps(
-        {
-            "at": entry.at.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z",
-            "id": str(entry.id),
-            "leaf": entry.leaf_hash.hex(),
-            "workspace": str(entry.workspace),
-        }
+        {"at": record["at"], "id": record["id"], "leaf": leaf_hash.hex(), "workspace": record["workspace"]}
     )
     signed = f"{verify.RECEIPT}.{key.id}.{_base64(payload)}"
     return f"{signed}.{_base64(key.sign(signed.encode()))}"
