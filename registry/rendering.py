@@ -12,7 +12,7 @@ from audit import canonical
 
 _TOKEN = re.compile(
     r"""(?P<space>[ \t\n]+)|(?P<comment>\#[^\n]*)|(?P<string>"(?:[^"\\\n]|\\[^\n])*"|`[^`]*`)"""
-    r"""|(?P<word>[A-Za-z_][A-Za-z0-9_]*)|(?P<number>[0-9][A-Za-z0-9_.]*)|(?P<mark>[!-/:-@\[-^{-~])"""
+    r"""|(?P<word>[A-Za-z_][A-Za-z0-9_]*)|(?P<number>[0-9][A-Za-z0-9_.]*)|(?P<mark>[!$-/:-@\[-^{-~])"""
 )
 # What some reader takes for the end of a line or for nothing at all: no text may hide behind it.
 _HIDDEN = re.compile(

@@ -1,0 +1,103 @@
+"""Run the evaluators: the embedded policy decision point, in processes of its own."""
+
+import socket
+import time
+from argparse import ArgumentParser
+from typing import Any
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.core.management.base import BaseCommand
+from django.db import connection
+
+from audit import loop
+from audit.uuid7 import uuid7
+from gateway import evaluators, pdp
+from registry import bundles
+
+BEAT_SECONDS = 5.0  # the registry leaves out a decision point after 30 s of silence
+_SEEN = """
+INSERT INTO registry_pdp (id, kind, name, environment_id, revision, last_seen)
+VALUES (%s, 'embedded', %s, %s, %s, statement_timestamp())
+ON CONFLICT (kind, name, environment_id) DO UPDATE SET revision = excluded.revision, last_seen = excluded.last_seen
+"""
+log = structlog.get_logger(__name__)
+
+
+class Command(BaseCommand):
+    help = "Start evaluator processes (as many as PLACET_EVALUATORS says, else as cores) and keep them alive."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--interval", type=float, default=0.2, help="seconds between looks for new bundles")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        pool = pdp.pool()
+        pool.start()
+        try:
+            keeper = Keeper(pool, name=f"{socket.gethostname()}:{settings.PLACET_SOCKETS}"[:200])
+            loop.until_stopped(keeper.step, interval=options["interval"])
+        finally:
+            pool.stop()
+
+
+class Keeper:
+    """Gives the evaluators each environment's newest bundle before calls need it, and reports what they serve.
+
+    An environment's row names the newest revision that every evaluator has verified and compiled.
+    """
+
+    def __init__(self, pool: evaluators.Pool, *, name: str) -> None:
+        self._pool = pool
+        self._name = name
+        self._newest: list[tuple[UUID, UUID, str, str]] = []
+        self._last: UUID | None = None
+        self._given: set[tuple[str, int, UUID, str]] = set()  # socket, its process, environment, revision
+        self._served: dict[UUID, str] = {}
+        self._beat = 0.0
+
+    def step(self) -> int:
+        """Look once; return how many rows were written out of turn."""
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT id FROM registry_bundle ORDER BY id DESC LIMIT 1")
+            row = cursor.fetchone()
+        if row is not None and row[0] != self._last:
+            self._newest, self._last = bundles.newest(), row[0]
+        fresh = {}
+        for environment, workspace, name, revision in self._newest:
+            if self._give(environment, workspace, name, revision) and self._served.get(environment) != revision:
+                fresh[environment] = revision
+        self._served |= fresh
+        due = time.monotonic() - self._beat > BEAT_SECONDS
+        self._report(self._served if due else fresh)
+        if due:
+            self._beat = time.monotonic()
+        return len(fresh)
+
+    def _give(self, environment: UUID, workspace: UUID, name: str, revision: str) -> bool:
+        """Let each evaluator load the bundle; say whether all have it."""
+        raw = None
+        complete = True
+        for seat in self._pool.seats:
+            key = (str(seat.path), seat.born, environment, revision)
+            if key in self._given:
+                continue
+            raw = raw or bundles.content_of(environment, revision)
+            if raw is None:
+                return False
+            try:
+                answer = self._pool.tell(seat, pdp.load_frame(workspace, name, revision, raw))
+            except OSError:
+                complete = False
+                continue
+            if answer["state"] == "done":
+                self._given.add(key)
+            else:
+                log.error("bundle refused", environment=str(environment), revision=revision, code=answer.get("code"))
+                complete = False
+        return complete
+
+    def _report(self, served: dict[UUID, str]) -> None:
+        with connection.cursor() as cursor:
+            for environment, revision in served.items():
+                cursor.execute(_SEEN, [uuid7(), self._name, environment, revision])

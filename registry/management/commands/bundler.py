@@ -1,0 +1,51 @@
+"""Run the bundler: publishes signed bundles; the only process that reads the signing key."""
+
+import time
+from argparse import ArgumentParser
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+from audit import loop
+from registry import bundle_keys, bundles
+
+SWEEP_SECONDS = 5.0
+log = structlog.get_logger(__name__)
+
+
+class Command(BaseCommand):
+    help = "Publish the bundles that activations wait for, and drop what has drained, until stopped."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--once", action="store_true", help="publish what is due and stop")
+        parser.add_argument("--interval", type=float, default=0.2, help="seconds between looks when idle")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        bundle_keys.signing(settings.PLACET_KEYS)  # made now, so that decision points can pin the public half
+        if options["once"]:
+            self.stdout.write(f"{_publish(bundles.waiting())} bundle(s) published")
+            return
+        swept = 0.0
+
+        def step() -> int:
+            nonlocal swept
+            done = _publish(bundles.waiting())
+            if time.monotonic() - swept > SWEEP_SECONDS:
+                done += _publish(bundles.in_use())
+                swept = time.monotonic()
+            return done
+
+        loop.until_stopped(step, interval=options["interval"])
+
+
+def _publish(environments: list[Any]) -> int:
+    published = 0
+    for environment in environments:
+        revision = bundles.publish(environment, now=datetime.now(UTC))
+        if revision is not None:
+            published += 1
+            log.info("bundle published", environment=str(environment), revision=revision)
+    return published
