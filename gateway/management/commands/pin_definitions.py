@@ -1,0 +1,37 @@
+"""What a launcher's server offers, with the digests that tool contracts pin: `manage.py pin_definitions git`."""
+
+import json
+from argparse import ArgumentParser
+
+from django.core.management.base import BaseCommand, CommandError
+
+from gateway import launchers
+from gateway.transport import close, definitions
+
+
+class Command(BaseCommand):
+    """List a tool server's definitions and their digests. Starts the server and ends it again; calls no tool."""
+
+    help = "List the tools behind a launcher with the digests that contracts pin (transport.definition)."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("launcher", help="A name in the launchers file.")
+        parser.add_argument("--json", action="store_true", help="Whole definitions as JSON, to write contracts from.")
+
+    def handle(self, *args: object, **options: object) -> None:
+        try:
+            tools = definitions.fetch(str(options["launcher"]))
+        except (
+            launchers.LauncherUnknown,
+            launchers.LaunchersInvalid,
+            definitions.DefinitionsUnavailable,
+        ) as error:
+            raise CommandError(str(error)) from error
+        finally:
+            close()
+        if options["json"]:
+            self.stdout.write(json.dumps(tools, indent=2, sort_keys=True))
+            return
+        width = max(map(len, tools), default=0)
+        for name, tool in sorted(tools.items()):
+            self.stdout.write(f"{name:{width}}  {tool['digest']}")

@@ -1,0 +1,209 @@
+"""One tool server's whole life: start, negotiate, list its tools, keep the list true, answer calls, end.
+
+Everything here runs on the portal's event loop.
+"""
+
+import logging
+import time
+
+import anyio
+from anyio.abc import TaskGroup
+from mcp.client import Client
+from mcp.client.session import IncomingMessage
+from mcp.client.subscriptions import ListenNotSupportedError, SubscriptionLost
+from mcp.shared.exceptions import MCPError
+from mcp_types import (
+    CONNECTION_CLOSED,
+    REQUEST_TIMEOUT,
+    CallToolRequest,
+    CallToolRequestParams,
+    CallToolResult,
+    Implementation,
+    RequestParamsMeta,
+    ToolListChangedNotification,
+)
+from pydantic import ValidationError
+
+from audit import crash
+from gateway.launchers import Launcher
+from gateway.transport import definitions
+from gateway.transport.outcome import Happened, TransportFailed
+from gateway.transport.stdio import Departure, Wire, departure
+
+logger = logging.getLogger(__name__)
+REFRESH_SECONDS = 30.0
+STALE_SECONDS = 60.0
+_CLIENT = Implementation(name="placet", version="1")
+
+
+class Connection:
+    """A client of one tool server process.
+
+    :ivar last_used, busy: monotonic seconds and calls in flight, for the pool's housekeeping.
+    :ivar gone: its output is closed or it is over: it answers no new call.
+    :ivar listings: how often the server has listed its tools.
+    """
+
+    def __init__(self, launcher: Launcher, *, line_bytes: int) -> None:
+        self.launcher = launcher
+        self.wire = Wire(launcher, line_bytes=line_bytes, on_end=self._output_closed)
+        self.last_used = time.monotonic()
+        self.busy = 0
+        self.gone = False
+        self.listings = 0
+        self._client: Client | None = None
+        self._pins: dict[str, str] = {}
+        self._verified_at = float("-inf")
+        self._notices = 0  # list_changed notices so far; a listing counts only for those before it
+        self._settled = 0
+        self.stopping = False
+        self.ready = anyio.Event()
+        self.ended = anyio.Event()
+        self._wake = anyio.Event()
+        self._starting = anyio.CancelScope()
+        self._listing = anyio.Lock()
+
+    async def live(self) -> None:
+        """Be the server's client until it ends or `stop` is called; never raises."""
+        try:
+            with self._starting as starting:
+                starting.deadline = anyio.current_time() + definitions.CONNECT_SECONDS
+                async with Client(
+                    self.wire,
+                    read_timeout_seconds=definitions.CONNECT_SECONDS,
+                    message_handler=self._notice,
+                    client_info=_CLIENT,
+                    cache=None,
+                ) as client:
+                    self._client = client
+                    await self._list()
+                    starting.deadline = float("inf")
+                    self.ready.set()
+                    async with anyio.create_task_group() as tasks:
+                        self._subscribe(tasks, client)
+                        await self._keep_listed()
+                        tasks.cancel_scope.cancel()
+        except Exception as error:  # noqa: BLE001 - whatever ends a server ends its connection alone
+            words = " / ".join(self.wire.stderr)[-500:]
+            logger.warning("launcher %s: the server ended: %r %s", self.launcher.name, error, words)
+        finally:
+            self.gone = True
+            self._client = None
+            self.ready.set()
+
+    def stop(self) -> None:
+        """Ask the connection to end; calls in flight fail as unreachable."""
+        self.stopping = True
+        self._wake.set()
+        if not self.ready.is_set():
+            self._starting.cancel()
+
+    async def call(
+        self, tool: str, arguments: dict[str, object], *, pin: str, meta: RequestParamsMeta, timeout: float
+    ) -> CallToolResult:
+        """Call `tool` if it still is what was approved.
+
+        :param timeout: seconds, from now to the answer.
+        :raises TransportFailed: with what is known of the effect.
+        """
+        mark = Departure()
+        self.busy += 1
+        try:
+            with anyio.fail_after(timeout):
+                await self.ready.wait()
+                await self._verify(tool, pin)
+                return await self._send(tool, arguments, meta, timeout, mark)
+        except TimeoutError:
+            raise TransportFailed("tool_timeout", "maybe" if mark.begun else "no") from None
+        finally:
+            self.busy -= 1
+            self.last_used = time.monotonic()
+
+    async def _send(
+        self, tool: str, arguments: dict[str, object], meta: RequestParamsMeta, timeout: float, mark: Departure
+    ) -> CallToolResult:
+        if self._client is None:
+            raise TransportFailed("tool_unreachable", "no", " / ".join(self.wire.stderr))
+        crash.point("transport.sending")
+        departure.set(mark)
+        try:
+            # Not Client.call_tool: that checks results with a slow validator, and may list tools, on this one thread.
+            answer = await self._client.session.send_request(
+                CallToolRequest(params=CallToolRequestParams(name=tool, arguments=arguments, _meta=meta)),
+                CallToolResult,
+                request_read_timeout_seconds=timeout,
+            )
+        except MCPError as error:
+            raise self._failure(error, mark.begun) from error
+        except ValidationError as error:
+            # It answered, but not with a result: a refusal to go on without input, or nonsense.
+            raise TransportFailed("tool_protocol_error", "maybe", str(error)[:300]) from error
+        crash.point("transport.answered")
+        return answer
+
+    def _failure(self, error: MCPError, begun: bool) -> TransportFailed:
+        if self.wire.fault is not None:
+            return TransportFailed(self.wire.fault, "maybe")
+        happened: Happened = "maybe" if begun else "no"
+        if self.gone or error.code == CONNECTION_CLOSED:
+            return TransportFailed("tool_unreachable", happened, str(error))
+        if error.code == REQUEST_TIMEOUT:
+            return TransportFailed("tool_timeout", happened)
+        # No error code of a server proves that nothing happened: -32602 also is what the SDK answers when a model
+        # inside the tool fails to validate, after the tool has acted.
+        return TransportFailed("tool_protocol_error", happened, f"{error.code} {error}"[:300])
+
+    async def _verify(self, tool: str, pin: str) -> None:
+        """Refuse a tool that is not as approved; ask the server again only when what we know is too old."""
+        if self._settled < self._notices or time.monotonic() - self._verified_at > STALE_SECONDS:
+            try:
+                await self._list()
+            except (MCPError, ValidationError) as error:
+                raise TransportFailed("tool_unreachable", "no", str(error)) from error
+        if self._client is not None and self._pins.get(tool) != pin:
+            raise TransportFailed("tool_drifted", "no", f"{tool}: approved {pin}, offered {self._pins.get(tool)}")
+
+    async def _list(self) -> None:
+        async with self._listing:
+            if self._client is None:
+                return
+            notices = self._notices
+            tools = await definitions.listed(self._client)
+            self._pins = {name: str(tool["digest"]) for name, tool in tools.items()}
+            self._verified_at = time.monotonic()
+            self._settled = notices
+            self.listings += 1
+
+    async def _keep_listed(self) -> None:
+        while not self.stopping and not self.gone:
+            with anyio.move_on_after(REFRESH_SECONDS):
+                await self._wake.wait()
+            self._wake = anyio.Event()
+            if not self.stopping and not self.gone:
+                await self._list()
+
+    def _subscribe(self, tasks: TaskGroup, client: Client) -> None:
+        capability = client.server_capabilities.tools
+        if capability is not None and capability.list_changed:
+            tasks.start_soon(self._listen, client)
+
+    async def _listen(self, client: Client) -> None:
+        """Since 2026-07-28 notices come only on a subscription; earlier servers send them unasked (`_notice`)."""
+        try:
+            async with client.listen(tools_list_changed=True) as subscription:
+                async for _ in subscription:
+                    self._changed()
+        except (ListenNotSupportedError, SubscriptionLost, MCPError, TimeoutError):
+            return  # the periodic listing remains
+
+    async def _notice(self, message: IncomingMessage) -> None:
+        if isinstance(message, ToolListChangedNotification):
+            self._changed()
+
+    def _changed(self) -> None:
+        self._notices += 1
+        self._wake.set()
+
+    def _output_closed(self) -> None:
+        self.gone = True
+        self._wake.set()

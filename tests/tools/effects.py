@@ -1,0 +1,137 @@
+"""A real MCP server that writes down every effect: the tools' own log, which tests trust instead of ours.
+
+    python effects.py DIRECTORY
+
+Each effect is one line of DIRECTORY/effects.jsonl: {"tool", "key", "value", "pid"}. Tools: `look` (read), `put`
+(idempotent), `pay` (keyed: acts once per key, which it finds in the log itself), `launch` (unsafe).
+`value` can ask for trouble: "error" fails as a tool, "big:N" answers N bytes, "sleep:S" answers after S seconds,
+"die" ends the process after the effect, "die-before" before it, "die-once" after it while DIRECTORY/die-once exists.
+While DIRECTORY/gate exists, every call waits after its effect and before its answer.
+"""
+
+import fcntl
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import anyio
+from mcp.server.mcpserver import Context, MCPServer
+
+PLACE = Path(sys.argv[1])
+KEY_META = "dev.placet/idempotency-key"
+server = MCPServer("effects")
+
+
+def _log(line: dict[str, object], *, once: bool) -> bool:
+    """Append the effect, in one write; with `once` only if its key has none yet. Say whether it was appended."""
+    with (PLACE / "effects.jsonl").open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        if once and any(json.loads(earlier)["key"] == line["key"] for earlier in file):
+            return False
+        file.write(json.dumps(line) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return True
+
+
+def _key(context: Context) -> str | None:
+    meta = context.request_context.meta or {}
+    return meta.get(KEY_META)
+
+
+async def _act(tool: str, value: str, context: Context, *, key: str = "", once: bool = False) -> dict[str, object]:
+    if value == "die-before":
+        os._exit(1)
+    if value == "error":
+        raise ValueError("the tool says no")
+    line = {"tool": tool, "key": key or _key(context), "value": value, "pid": os.getpid()}
+    if not _log(line, once=once):
+        return {"value": value, "again": True}
+    (PLACE / f"acted-{tool}").touch()
+    while (PLACE / "gate").exists():
+        await anyio.sleep(0.01)
+    if value == "die" or (value == "die-once" and (PLACE / "die-once").exists()):
+        (PLACE / "die-once").unlink(missing_ok=True)
+        os._exit(1)
+    if value.startswith("sleep:"):
+        await anyio.sleep(float(value[6:]))
+    if value.startswith("big:"):
+        return {"value": "x" * int(value[4:])}
+    return {"value": value, "again": False}
+
+
+@server.tool()
+async def look(value: str, context: Context) -> dict[str, object]:
+    """Read something."""
+    return await _act("look", value, context)
+
+
+@server.tool()
+async def put(value: str, context: Context) -> dict[str, object]:
+    """Set something to a value; once or often is the same."""
+    return await _act("put", value, context)
+
+
+@server.tool()
+async def pay(value: str, context: Context, payment_key: str = "") -> dict[str, object]:
+    """Pay once per key."""
+    return await _act("pay", value, context, key=payment_key, once=True)
+
+
+@server.tool()
+async def launch(value: str, context: Context) -> dict[str, object]:
+    """Do what cannot be undone and knows no key."""
+    return await _act("launch", value, context)
+
+
+@server.tool()
+async def meta(context: Context) -> dict[str, object]:
+    """Tell what came along with the call, and how this process lives."""
+    return {
+        "meta": dict(context.request_context.meta or {}),
+        "environment": dict(os.environ),
+        "uid": os.getuid(),
+        "pid": os.getpid(),
+        "cwd": str(Path.cwd()),
+        "status": Path("/proc/self/status").read_text(),
+        "limits": Path("/proc/self/limits").read_text(),
+    }
+
+
+@server.tool(structured_output=False)
+async def bare(value: str) -> str:
+    """Answer with text alone."""
+    return value
+
+
+@server.tool()
+async def deaf() -> dict[str, int]:
+    """From now on, overhear every polite request to end."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=time.sleep, args=(60,)).start()
+    return {"pid": os.getpid()}
+
+
+@server.tool()
+async def change(description: str, context: Context) -> str:
+    """Change the definition of `look` and say so."""
+    await change_quietly(description)
+    await context.notify_tools_changed()
+    return "changed"
+
+
+@server.tool()
+async def change_quietly(description: str) -> str:
+    """Change the definition of `look` and say nothing."""
+    server.remove_tool("look")
+    server.add_tool(look, name="look", description=description)
+    return "changed"
+
+
+if __name__ == "__main__":
+    server.run("stdio")
