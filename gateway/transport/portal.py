@@ -36,11 +36,12 @@ def call(function: Callable[[], Awaitable[T]], *, timeout: float) -> T:
     future = get().start_task_soon(function)
     try:
         return future.result(max(timeout, 0.0))
-    except TimeoutError:
-        future.cancel()
-        raise
     except (CancelledError, asyncio.CancelledError) as error:
         raise TimeoutError from error
+    except BaseException:
+        # Its own failure, our time-out, or an interruption of this thread: nobody waits for the answer any more.
+        future.cancel()
+        raise
 
 
 def on_close(ending: Callable[[], Awaitable[None]]) -> None:

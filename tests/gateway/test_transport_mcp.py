@@ -260,7 +260,7 @@ def test_a_deadline_before_the_request_left_says_no_and_after_it_says_maybe(laun
     server = launch()
     server.call("look", {"value": "warm"})
     with pytest.raises(TransportFailed) as failed:
-        server.call("launch", {"value": "sleep:60"}, timeout_ms=400, effect="unsafe")
+        server.call("launch", {"value": "sleep:60"}, timeout_ms=1500, effect="unsafe")
     assert (failed.value.code, failed.value.happened) == ("tool_timeout", "maybe")
     assert [e["value"] for e in server.effects() if e["tool"] == "launch"] == ["sleep:60"]
 
