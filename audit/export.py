@@ -7,6 +7,7 @@ holds no transaction open while a slow client reads. What it holds was fixed by 
 import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from django.db import connections
@@ -44,19 +45,19 @@ def stream(
     :raises Refusal: no_checkpoint, or first_out_of_range.
     """
     signed = proofs.checkpoint(workspace, size, using=using)
-    header = {"format": verify.EXPORT, "checkpoint": signed.note, "workspace": str(workspace)}
+    header: dict[str, Any] = {"format": verify.EXPORT, "checkpoint": signed.note, "workspace": str(workspace)}
     read = tiles.reader(workspace, using=using)
     if selection is None:
         first = min(first, signed.size)
         edge = tree.frontier(read, first)
-        header |= {"kind": "log", "first": first, "frontier": _base64(edge.hashes)}  # type: ignore[dict-item]
+        header |= {"kind": "log", "first": first, "frontier": _base64(edge.hashes)}
         return _log(header, workspace, first, signed.size, using)
-    proven = {str(old): _base64(tree.consistency(read, old, signed.size)) for old in since if old <= signed.size}
-    header |= {"kind": "excerpt", "consistency": proven}  # type: ignore[dict-item]
+    earlier = [_earlier(read, old, signed.size) for old in sorted(set(since)) if old <= signed.size]
+    header |= {"kind": "excerpt", "consistency": earlier}
     return _excerpt(header, workspace, selection, signed.size, read, using)
 
 
-def _log(header: dict[str, str], workspace: UUID, first: int, size: int, using: str) -> Iterator[bytes]:
+def _log(header: dict[str, Any], workspace: UUID, first: int, size: int, using: str) -> Iterator[bytes]:
     yield canonical.dumps(header) + b"\n"
     for begin in range(first, size, SLICE):
         with connections[using].cursor() as cursor:
@@ -69,7 +70,7 @@ def _log(header: dict[str, str], workspace: UUID, first: int, size: int, using: 
 
 
 def _excerpt(
-    header: dict[str, str], workspace: UUID, selection: Selection, size: int, read: tree.Read, using: str
+    header: dict[str, Any], workspace: UUID, selection: Selection, size: int, read: tree.Read, using: str
 ) -> Iterator[bytes]:
     yield canonical.dumps(header) + b"\n"
     where, values = _where(selection)
@@ -92,6 +93,11 @@ def _excerpt(
             break
         next_index = rows[-1][0] + 1
     yield canonical.dumps({"records": count}) + b"\n"
+
+
+def _earlier(read: tree.Read, old: int, size: int) -> dict[str, Any]:
+    proof = _base64(tree.consistency(read, old, size))
+    return {"size": old, "root": _base64([tree.root(read, old)])[0], "proof": proof}
 
 
 def _where(selection: Selection) -> tuple[str, list[str | list[UUID]]]:

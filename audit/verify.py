@@ -447,16 +447,30 @@ def _verify_excerpt(
         last, report.records = index, report.records + 1
     if not ended:
         raise NotVerified("The excerpt's last line is missing or wrong: it was cut.")
-    proofs = header["consistency"] if isinstance(header["consistency"], dict) else {}
+    earlier = {checkpoint.size: checkpoint.root, **_earlier(header["consistency"], checkpoint)}
     for held in evidence.checkpoints:
-        path = _hashes(proofs.get(str(held.size), []), "The consistency proof")
-        if not consistent(held.size, held.root, checkpoint.size, checkpoint.root, path):
+        if not hmac.compare_digest(earlier.get(held.size, b""), held.root):
             raise NotVerified(
                 f"The excerpt does not show that its log continues the checkpoint of {held.size} records that you "
                 "hold: history was rewritten, or the excerpt was not made for this checkpoint."
             )
         report.notes.append(f"The log continues the checkpoint of {held.size} records that you hold.")
     report.notes.append("An excerpt proves what it holds, never that nothing was left out.")
+
+
+def _earlier(claims: Any, checkpoint: Checkpoint) -> dict[int, bytes]:
+    """Return the roots at earlier sizes, each of which the log is proven to continue."""
+    roots: dict[int, bytes] = {}
+    for claim in claims if isinstance(claims, list) else [None]:
+        if not isinstance(claim, dict) or set(claim) != {"proof", "root", "size"}:
+            raise NotVerified("The header's consistency proofs are malformed.")
+        size, path = _natural(claim["size"], "An earlier size"), _hashes(claim["proof"], "A consistency proof")
+        (root,) = _hashes([claim["root"]], "An earlier root")
+        ascending = not roots or size > max(roots)
+        if not ascending or not consistent(size, root, checkpoint.size, checkpoint.root, path):
+            raise NotVerified(f"The header does not prove that the log continues an earlier one of {size} records.")
+        roots[size] = root
+    return roots
 
 
 class _Records:
@@ -491,17 +505,21 @@ class _Records:
 
     def finish(self, report: Report) -> None:
         """Note what receipts and values proved. :raises NotVerified: if one of them is not borne out."""
+        whole, absent = report.kind == "log" and report.first == 0, 0
         for receipt in self.receipts.values():
-            if receipt.id not in self.met:
+            if receipt.id in self.met:
+                index = self.met[receipt.id]
+                report.notes.append(f"The record of your receipt is there: {receipt.id}, at {index}.")
+                report.proven = max(report.proven, index + 1)
+            elif whole:
                 raise NotVerified(
                     f"You hold a receipt for record {receipt.id} of {receipt.at}, and the export has no such record: "
                     "it was removed or changed, or the export ends before it. Ask for a newer export."
                 )
-            index = self.met[receipt.id]
-            report.notes.append(f"The record of your receipt is there: {receipt.id}, at {index}.")
-            if report.kind == "log":
-                report.proven = max(report.proven, index + 1)
-                report.complete = report.complete or report.first == 0
+            else:
+                absent += 1
+                report.notes.append(f"The record of your receipt is NOT among these: {receipt.id} of {receipt.at}.")
+        report.complete = not absent and (report.complete or (whole and bool(self.met)))
         for record, path in self.values:
             raise NotVerified(f"The value handed over for {path} of record {record} is not the one that was recorded.")
         if self.value_records:
