@@ -1,4 +1,4 @@
-"""The gateway app: tells the trail its events."""
+"""The gateway app: tells the trail its events, and the bundler which policies are still in use."""
 
 from django.apps import AppConfig
 
@@ -13,4 +13,8 @@ class GatewayConfig(AppConfig):
 
     def ready(self) -> None:
         """Register what the lower apps have to know."""
+        from gateway import sessions  # noqa: PLC0415 - models cannot be imported before the apps are ready
+        from registry import bundles  # noqa: PLC0415
+
         events.register(EVENTS)
+        bundles.register_draining(sessions.policies_in_use)

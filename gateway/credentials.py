@@ -23,6 +23,7 @@ SCOPES = {
     "tools:call": "ask for tool calls",
     "models:call": "ask for model calls",
     "runs:start": "start durable runs of the agent",
+    "artifacts:write": "bring versions of artifacts and propose them, for its owner",
     "sessions:open": "open sessions and vouch for what the user asked; never together with a call scope",
 }
 LONGEST = timedelta(days=400)

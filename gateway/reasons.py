@@ -1,4 +1,4 @@
-"""Reason codes of the line itself, with what they tell the caller. Policies add their own."""
+"""Reason codes of the line and of its transports, with what they tell the caller. Policies add their own."""
 
 from dataclasses import replace
 
@@ -50,6 +50,22 @@ REASONS = {
     "result_quarantined": "The tool's answer could not be examined; it is withheld.",
     "outcome_unknown": "The call may have been executed; nobody can tell.",
     "outcome_unrecorded": "The outcome could not be recorded, so it is withheld.",
+    "tool_timeout": "The tool did not answer in time.",
+    "tool_unreachable": "The tool cannot be reached.",
+    "tool_busy": "The tool's server has as many calls as it takes.",
+    "tool_drifted": "The tool is not the one that was approved any more.",
+    "tool_unpinned": "The contract does not say which definition of the tool was approved.",
+    "tool_protocol_error": "The tool's server does not follow the protocol.",
+    "tool_result_too_large": "The tool's answer is too large; it is withheld.",
+    "tool_result_malformed": "The tool's answer has no canonical JSON form; it is withheld.",
+    "launcher_unknown": "The deployment has no such launcher.",
+    "launcher_invalid": "The launcher's configuration cannot be used.",
+    "transport_unknown": "There is no such transport.",
+    "transport_forbidden": "This transport is for tests.",
+    "provider_unknown": "No transport speaks to this model provider.",
+    "script_forbidden": "A scripted model runs in development environments only.",
+    "script_exhausted": "No rule of the model's script fits.",
+    "script_invalid": "The model's script cannot be followed.",
     "settled_happened": "A person found that the call had been executed.",
     "settled_did_not_happen": "A person found that the call had not been executed.",
     "in_flight": "A request with this key is under way.",

@@ -1,5 +1,26 @@
 """Addresses of the gateway under /api/v1/."""
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from gateway.api import calls, credentials, holds, sessions
+
+urlpatterns = [
+    path("tool-calls/", calls.tool_calls, name="tool-calls"),
+    path("tool-calls/<uuid:call>/", calls.ToolCallView.as_view(), name="tool-call"),
+    path("tool-calls/<uuid:call>/settlements/", calls.SettlementsView.as_view(), name="tool-call-settlements"),
+    path("sessions/", sessions.SessionsView.as_view(), name="sessions"),
+    path("sessions/<uuid:session>/", sessions.SessionView.as_view(), name="session"),
+    path("sessions/<uuid:session>/closures/", sessions.ClosuresView.as_view(), name="session-closures"),
+    path("credentials/", credentials.CredentialsView.as_view(), name="credentials"),
+    path("credentials/<uuid:credential>/", credentials.CredentialView.as_view(), name="credential"),
+    path("credentials/<uuid:credential>/rotations/", credentials.RotationsView.as_view(), name="credential-rotations"),
+    path(
+        "credentials/<uuid:credential>/revocations/",
+        credentials.RevocationsView.as_view(),
+        name="credential-revocations",
+    ),
+    path("holds/", holds.HoldsView.as_view(), name="holds"),
+    path("holds/<uuid:hold>/", holds.HoldView.as_view(), name="hold"),
+    path("holds/<uuid:hold>/approvals/", holds.ApprovalsView.as_view(), name="hold-approvals"),
+    path("holds/<uuid:hold>/rejections/", holds.RejectionsView.as_view(), name="hold-rejections"),
+]
