@@ -128,7 +128,7 @@ class Stack:
                 "--workers", str(environment.placet_web_workers),
                 "--blocking-threads", str(environment.placet_web_threads),
                 "--blocking-threads-idle-timeout", "600s", "--respawn-failed-workers", "--respawn-interval", "0.5",
-                "--workers-kill-timeout", "10s", "--backlog", "1024", "--log-level", "warning",
+                "--workers-kill-timeout", "10s", "--backlog", "1024", "--backpressure", "64", "--log-level", "error",
             ],
             {"PLACET_PROCESS": "web", "PYTHONPATH": os.pathsep.join([str(_root()), os.environ.get("PYTHONPATH", "")])},
             grace=15.0,
@@ -136,10 +136,10 @@ class Stack:
         worker = Child(
             "worker",
             [
-                sys.executable, "-m", "celery", "-A", "config.celery", "worker", "--loglevel", "warning",
+                sys.executable, "-m", "celery", "-A", "config.celery", "-q", "worker", "--loglevel", "warning",
                 "--concurrency", "2", "--without-gossip", "--without-mingle", "--without-heartbeat", "-n", "placet@%h",
             ],
-            {"PLACET_PROCESS": "worker", "PYTHONPATH": str(_root())},
+            {"PLACET_PROCESS": "worker", "PYTHONPATH": str(_root()), "C_FORCE_ROOT": "1"},
             grace=20.0,
         )  # fmt: skip
         return [
