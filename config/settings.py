@@ -13,6 +13,10 @@ PLACET_KEYS = PLACET_HOME / "keys"
 PLACET_URL = ENV.placet_url or f"http://127.0.0.1:{ENV.port}"
 PLACET_LAUNCHERS = ENV.placet_launchers or str(PLACET_HOME / "launchers.toml")
 PLACET_EVALUATORS = ENV.placet_evaluators
+# Which policy decision point answers: "embedded", the evaluator processes. The OPA server comes next.
+PLACET_PDP = "embedded"
+# Whether a process starts evaluators of its own when none are running: for tests alone.
+PLACET_PRIVATE_EVALUATORS = False
 PLACET_DECISION_TIMEOUT_MS = ENV.placet_decision_timeout_ms
 PLACET_LEASE_SECONDS = ENV.placet_lease_seconds
 PLACET_METRICS_TOKEN = ENV.placet_metrics_token

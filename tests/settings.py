@@ -7,6 +7,7 @@ DATABASES = {"default": database("web")}
 for _role in ("owner", "web", "worker", "sequencer", "publisher", "bundler"):
     DATABASES[_role] = database(_role)
 PLACET_TEST_TRANSPORTS = True
+PLACET_PRIVATE_EVALUATORS = True
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 ALLOWED_HOSTS = ["*"]
 LOGGING = {"level": "warning", "format": "text"}
