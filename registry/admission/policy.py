@@ -15,17 +15,22 @@ from registry.admission import bounds
 from registry.admission.result import CheckResult
 
 _CHILD = "registry.admission.child"
-_RUN = ("portable", "tests", "deletion", "time")
+_RUN = ("portable", "tests", "time", "deletion")
+_NAMES = ("form", "text", *_RUN)
+_NOT_RUN = "Not run: an earlier check failed."
 _FILE = re.compile(r"[A-Za-z0-9_-]{1,64}(/[A-Za-z0-9_-]{1,64}){0,7}\.rego")
 _ZERO = "sha256:" + "0" * 64
 
 
 def check(content: Mapping[str, Any]) -> list[CheckResult]:
     """Return one result per check; a check that could not be reached has failed."""
-    results = [_form(content), _text(content)]
-    if not all(result.passed for result in results):
-        return results + [CheckResult(name, False, "Not run: an earlier check failed.") for name in _RUN]
-    return results + _run(content)
+    results = [_form(content)]
+    if results[-1].passed:
+        results.append(_text(content))
+    if results[-1].passed:
+        results += _run(content)
+    reached = {result.name for result in results}
+    return results + [CheckResult(name, False, _NOT_RUN) for name in _NAMES if name not in reached]
 
 
 @cache
@@ -79,6 +84,8 @@ def _text(content: Mapping[str, Any]) -> CheckResult:
         for path, text in sorted(content[kind].items()):
             try:
                 rendering.render_text(text, root, field=path, tests=kind == "tests")
+                if max(map(len, text.splitlines()), default=0) > bounds.MAX_LINE:
+                    problems.append(f"{path}: a line has more than {bounds.MAX_LINE} characters.")
                 depth = rendering.deepest(text)
                 if depth > bounds.MAX_BRACKETS:
                     problems.append(f"{path}: brackets nest {depth} deep; at most {bounds.MAX_BRACKETS} are accepted.")
@@ -108,8 +115,8 @@ def _run(content: Mapping[str, Any]) -> list[CheckResult]:
     results = [done[name] for name in _RUN if name in done]
     missing = [name for name in _RUN if name not in done]
     if missing and all(result.passed for result in results):
-        results.append(CheckResult(missing.pop(0), False, _death(process.returncode)))
-    return results + [CheckResult(name, False, "Not run: an earlier check failed.") for name in missing]
+        results.append(CheckResult(missing[0], False, _death(process.returncode)))
+    return results
 
 
 def _death(code: int) -> str:

@@ -1,0 +1,68 @@
+"""Admission of the other kinds: what their JSON Schema cannot say."""
+
+import pytest
+
+from registry import admission
+
+OBJECT = {"type": "object", "properties": {"to": {"type": "string"}}}
+TOOL = {"description": "Send.", "input_schema": OBJECT, "effect": "unsafe", "risk": "low"}
+PROMPT = {"template": "Dear {{ name }}", "variables": {"type": "object", "properties": {"name": {"type": "string"}}}}
+
+
+def failed(kind, content):
+    return {one.name: one.output for one in admission.check(kind, content) if not one.passed}
+
+
+def test_sound_contracts_pass():
+    assert failed("tool", TOOL | {"destinations": ["/to"]}) == {}
+    assert failed("prompt", PROMPT) == {}
+    assert failed("prompt", PROMPT | {"dialect": "jinja2"}) == {}
+    assert admission.check("agent", {"pins": []}) == []
+
+
+@pytest.mark.parametrize(
+    ("schema", "says"),
+    [
+        ({"type": "object", "properties": {"x": {"$ref": "https://example.com/s.json"}}}, "leads outside"),
+        ({"$dynamicRef": "other.json"}, "leads outside"),
+        ({"type": "objekt"}, "does not compile"),
+        ({"type": "object", "properties": {"x": {"pattern": "(a)\\1"}}}, "linear-time patterns"),
+        ({"type": "object", "properties": {"x": {"pattern": "^(?=a)"}}}, "linear-time patterns"),
+        ({"type": "object", "properties": {"x": {"pattern": "(a{1000}){1000}{1000}"}}}, "linear-time patterns"),
+    ],
+)
+def test_a_schema_that_cannot_be_used_is_refused(schema, says):
+    assert says in failed("tool", TOOL | {"input_schema": schema})["schemas"]
+    assert says in failed("prompt", PROMPT | {"output_schema": schema})["schemas"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "pointer", "reaches"),
+    [
+        (OBJECT, "/to", True),
+        (OBJECT, "/too", False),
+        ({"type": "object", "properties": {"to": {"type": "array", "items": OBJECT}}}, "/to/0/to", True),
+        ({"type": "object", "properties": {"to": {"type": "array", "items": OBJECT}}}, "/to/0/cc", False),
+        ({"type": "object"}, "/anything", True),
+        ({"type": "object", "additionalProperties": False}, "/to", False),
+        ({"oneOf": [OBJECT, {"type": "object", "properties": {"cc": {}}}]}, "/cc", True),
+        ({"oneOf": [OBJECT]}, "/cc", False),
+        ({"$ref": "#/$defs/a", "$defs": {"a": OBJECT}}, "/to", True),
+        ({"type": "object", "properties": {"a/b": {}}}, "/a~1b", True),
+    ],
+)
+def test_a_destination_must_be_an_argument_that_there_can_be(schema, pointer, reaches):
+    problems = failed("tool", TOOL | {"input_schema": schema, "destinations": [pointer]})
+    assert ("pointers" not in problems) is reaches
+
+
+@pytest.mark.parametrize(
+    ("template", "says"),
+    [
+        ("{{ name", "does not parse"),
+        ("{{ nobody }}", "'nobody'"),
+        ("{% include 'other' %}", "includes another"),
+    ],
+)
+def test_a_jinja2_template_must_parse_and_declare_what_it_uses(template, says):
+    assert says in failed("prompt", PROMPT | {"dialect": "jinja2", "template": template})["template"]
