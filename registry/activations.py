@@ -122,6 +122,7 @@ def finish(activation: Activation, *, now: datetime, correlation_id: str, actor:
             return _fail(activation, failure, now, correlation_id, actor)
         if not _served(activation):
             return activation
+        locks.gate(activation.workspace_id)
         slot = slots.lock(activation.environment, activation.artifact)
         activation.previous = slot.version if slot else None
         activation.state, activation.finished_at = "live", now
@@ -157,6 +158,7 @@ def revert_due(*, now: datetime) -> int:
             activation = _lock(row)
             if activation.reverted_at is not None:
                 continue
+            locks.gate(activation.workspace_id)
             slot = slots.lock(activation.environment, activation.artifact)
             # Something newer may stand there by now: then there is nothing to put back.
             replaced = slot is None or slot.expires_at is None or slot.version_id != activation.version_id

@@ -39,11 +39,11 @@ class ReadOnly(Base):
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)
 
-    def get_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
+    def get_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
         """Show every column but those of bytes and secrets."""
         return [field.name for field in self.model._meta.fields if field.name not in self.hidden]
 
-    def get_list_display(self, request: HttpRequest) -> list[str]:
+    def get_list_display(self, request: HttpRequest) -> Any:
         """List the short columns."""
         return ["__str__", *[field.name for field in self.model._meta.fields if _short(field, self.hidden)][:8]]
 

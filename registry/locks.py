@@ -1,9 +1,18 @@
-"""The rows that approvals, activations and revocation lock, always in this order: versions, proposal, slot."""
+"""What approvals, activations, revocation and stops lock, always in this order: versions, proposal, activation, gate.
 
+The gate of a workspace is an advisory lock: calls that are being decided share it; a stop, a revocation and the move
+of a slot hold it alone. Row locks would do the same with FOR SHARE, but they are not fair: under 16 busy threads a
+stop did not get its FOR UPDATE within 5 s, because new sharers kept joining. The lock manager's queue lets nobody
+overtake who waits, so a stop waits only for the calls that were being decided when it came.
+"""
+
+import hashlib
 from collections.abc import Iterable
 from uuid import UUID
 
-from registry.models import Lifecycle, Pin, Workspace
+from django.db import connection
+
+from registry.models import Lifecycle, Pin
 
 
 def versions(ids: Iterable[UUID]) -> dict[UUID, Lifecycle]:
@@ -17,6 +26,13 @@ def with_parts(version_id: UUID) -> list[UUID]:
     return [version_id, *Pin.objects.filter(version_id=version_id).values_list("part_id", flat=True)]
 
 
-def workspace(workspace_id: UUID) -> Workspace:
-    """Lock the workspace against deciding calls, which hold it FOR SHARE: a stop or a revocation is coming."""
-    return Workspace.objects.select_for_update().get(pk=workspace_id)
+def gate(workspace_id: UUID) -> None:
+    """Shut the gate of a workspace until the transaction ends: calls are decided before this or after its commit."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [gate_key(workspace_id)])
+
+
+def gate_key(workspace_id: UUID) -> int:
+    """Return the key of the advisory lock, a signed 64-bit integer."""
+    digest = hashlib.sha256(b"placet.gate" + workspace_id.bytes).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)

@@ -12,6 +12,7 @@ from django.db import connections
 
 from audit import canonical
 from audit.refusal import Refusal, not_found
+from registry import locks
 
 LARGEST_CACHE = 512
 
@@ -99,10 +100,7 @@ SELECT version.id, version.kind, version.name, version.digest, version.content
   FROM registry_version AS version
  WHERE version.id = %(id)s OR version.id IN (SELECT part_id FROM registry_pin WHERE version_id = %(id)s)
 """
-_SHARE = """
-SELECT 1 FROM registry_workspace AS workspace, registry_slot AS slot
- WHERE workspace.id = %s AND slot.id = %s FOR SHARE OF workspace, slot
-"""
+_SHARE = "SELECT pg_advisory_xact_lock_shared(%s)"
 # A statement of its own: after the lock it sees what was committed while we waited for it.
 _AFTER_LOCK = """
 SELECT EXISTS (SELECT FROM registry_stop AS stop WHERE stop.workspace_id = %(workspace)s AND stop.lifted_at IS NULL
@@ -152,16 +150,15 @@ def by_digest(workspace: UUID, digest: str, *, using: str = "default") -> Mappin
 
 
 def lock_shared(release: Release, *, agent: str, tool: str, cursor: Any) -> str | None:
-    """Hold off stops and revocations until the caller's transaction ends, and say if one came first.
+    """Share the gate (registry.locks) until the caller's transaction ends, and say what came before: a stop, a
+    revocation or another baseline. Whatever comes later waits for this decision.
 
     :param tool: name of the tool or model that is called.
     :param cursor: of the deciding transaction.
     :return: None, or why the call is denied: stopped, version_revoked, release_changed, break_glass_expired.
     """
     parts = _cache.get((release.workspace, release.digest)) or _load(release.workspace, release.digest, None, cursor)
-    cursor.execute(_SHARE, [release.workspace, release.slot_id])
-    if cursor.fetchone() is None:
-        return "release_changed"
+    cursor.execute(_SHARE, [locks.gate_key(release.workspace)])
     cursor.execute(
         _AFTER_LOCK,
         {

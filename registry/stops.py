@@ -1,4 +1,4 @@
-"""The kill switch. Setting it locks the row that every deciding call shares: a call is before the stop or denied."""
+"""The kill switch. Setting it shuts the gate that deciding calls share: a call is before the stop, or denied."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -30,7 +30,7 @@ def set(
         raise Refusal("reason_missing", "Say why, in one sentence.", field="reason")
     with transaction.atomic():
         memberships.require(by, workspace.pk, ROLES)
-        locks.workspace(workspace.pk)
+        locks.gate(workspace.pk)
         stop, created = Stop.objects.get_or_create(
             workspace=workspace,
             scope=scope,

@@ -139,9 +139,6 @@ def _end(
     if not reason.strip():
         raise Refusal("reason_missing", "Say why, in one sentence.", field="reason")
     with transaction.atomic():
-        if state == "revoked":
-            # Deciding calls hold FOR SHARE on this row: they are before us or after us.
-            locks.workspace(version.workspace_id)
         row = locks.versions([version.pk])[version.pk]
         memberships.require(actor, version.workspace_id, roles)
         if row.state == state:
@@ -150,6 +147,8 @@ def _end(
             detail = "The version is live, alone or as a part of a release; replace it there first, or revoke it."
             raise Refusal("version_live", detail, status=409)
         transitions.move(row, state)
+        if state == "revoked":
+            locks.gate(version.workspace_id)
         row.changed_at = now
         row.save(update_fields=["state", "changed_at"])
         log.append(

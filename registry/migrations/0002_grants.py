@@ -16,8 +16,8 @@ class Migration(migrations.Migration):
         grant(
             "registry_workspace",
             web="SELECT, INSERT, UPDATE (name)",
-            worker="SELECT, UPDATE (name)",
-            bundler="SELECT, UPDATE (name)",
+            worker="SELECT",
+            bundler="SELECT",
             sequencer="SELECT",
             publisher="SELECT",
         ),

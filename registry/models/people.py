@@ -92,7 +92,7 @@ class Person(Row, AbstractBaseUser):
 
 
 class Workspace(Row):
-    """A tenant: its people, artifacts and its own log. Its row is what a stop and a deciding call both lock."""
+    """A tenant: its people, artifacts and its own log."""
 
     slug = models.SlugField(max_length=63, unique=True)
     name = models.CharField(max_length=200)

@@ -169,7 +169,7 @@ def test_a_stop_gets_through_under_a_steady_load_of_decisions(build, live, peopl
                 after.append(verdict)
         connections.close_all()
 
-    threads = [threading.Thread(target=decide) for _ in range(8)]
+    threads = [threading.Thread(target=decide) for _ in range(16)]
     for thread in threads:
         thread.start()
     try:
