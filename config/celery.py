@@ -21,7 +21,14 @@ app.config_from_object(
         "worker_hijack_root_logger": False,
         "worker_max_tasks_per_child": 2000,
         "broker_connection_retry_on_startup": True,
-        "broker_transport_options": {"visibility_timeout": 3600},
+        # A ring that finds no broker fails at once: whoever rings must not wait, and the sweeper rings again.
+        "broker_transport_options": {
+            "visibility_timeout": 3600,
+            "max_retries": 1,
+            "interval_start": 0,
+            "interval_max": 0,
+            "socket_timeout": 5.0,
+        },
         "task_default_queue": "placet",
     }
 )

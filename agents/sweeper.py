@@ -1,0 +1,82 @@
+"""What time alone makes due. Every part may run any number of times, in any number of processes at once."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+import structlog
+from django.conf import settings
+from django.db import DatabaseError, connection, transaction
+
+from agents import doorbell, progress, runs
+from agents.models import Run, Step
+from gateway import calls
+from registry import clock, upkeep
+
+log = structlog.get_logger(__name__)
+MOST = 500  # steps a round
+RING_AGAIN = 5.0  # seconds after which a ring that nobody answered counts as lost
+_WOKEN = """
+SELECT s.id, s.run_id FROM agents_step s JOIN gateway_call c ON c.id = s.call_id
+LEFT JOIN gateway_hold h ON h.id = s.hold
+WHERE s.state = 'decided' AND (c.state <> 'parked' OR h.state <> 'open' OR h.expires_at <= now())
+   OR s.state = 'indeterminate' AND c.state <> 'unknown'
+ORDER BY s.id LIMIT %s
+"""
+
+
+def ring_due() -> int:
+    """Ring for steps that are due and that nobody seems to know of; return how many."""
+    again = min(RING_AGAIN, settings.PLACET_LEASE_SECONDS)
+    due = doorbell.mark(again, limit=MOST)
+    doorbell.ring_all(due)
+    return len(due)
+
+
+def wake_decided() -> int:
+    """Wake the runs whose hold was decided, or whose lost call was settled; return how many."""
+    with connection.cursor() as cursor:
+        cursor.execute(_WOKEN, [MOST])
+        found = cursor.fetchall()
+    woken = 0
+    for step_id, run_id in found:
+        with transaction.atomic():
+            run = Run.objects.select_for_update(skip_locked=True).filter(pk=run_id, state="waiting").first()
+            if run is None:
+                continue
+            step = Step.objects.select_for_update().get(pk=step_id)
+            if step.state in (Step.State.DECIDED, Step.State.INDETERMINATE):
+                progress.wake(run, step, now=clock.read())
+                woken += 1
+    return woken
+
+
+def _gateway(now: datetime) -> int:
+    return sum(calls.sweep(now).values())
+
+
+def _registry(now: datetime) -> int:
+    return sum(upkeep.run(now=now).values())
+
+
+CHORES: Mapping[str, Callable[[datetime], int]] = {
+    "gateway": _gateway,
+    "registry": _registry,
+    "orphans": lambda now: runs.cancel_orphans(now=now),
+    "woken": lambda now: wake_decided(),
+    "rung": lambda now: ring_due(),
+}
+
+
+def sweep() -> dict[str, int]:
+    """Do every chore once; return how much each found to do. One that fails holds up no other."""
+    return {name: _safely(name, chore) for name, chore in CHORES.items()}
+
+
+def _safely(name: str, chore: Callable[[datetime], int]) -> int:
+    try:
+        return chore(clock.read())
+    except Exception as error:
+        log.exception("a chore failed", chore=name)
+        if isinstance(error, DatabaseError):
+            connection.close()
+        return 0

@@ -1,0 +1,176 @@
+"""Runs as pages: what was asked, how far it came, what it used, what it waits for; cancel, and another chance."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.db.models import Count
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+
+from agents import endings, reasons, runs, states, steps, stories
+from agents.models import Run, Step
+from audit.refusal import Refusal
+from gateway.models import Attempt, Counter, Lease, SessionLabel
+from registry import versions
+from registry.models import Environment, Version
+from registry.views.frame import Visit, page
+
+PAGE = 50
+EXACT = ("agent", "environment")
+STATES = list(Run.State.values)
+# Member of the release's budgets, the word for it, and where the counter keeps it.
+BUDGETS = (("steps", "calls"), ("tokens", "tokens"), ("cost_micro_usd", "cost_micro_usd"), ("seconds", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A bound of the run: `used` includes what calls under way have reserved."""
+
+    name: str
+    used: int
+    reserved: int
+    limit: int
+
+    @property
+    def percent(self) -> int:
+        """Return the used part, 0 to 100."""
+        return min(100, round(100 * self.used / self.limit)) if self.limit else 100
+
+
+@page()
+def run_list(request: HttpRequest, visit: Visit) -> HttpResponse:
+    """List runs, the newest first; every filter stands in the address."""
+    rows = Run.objects.filter(workspace_id=visit.workspace.pk)
+    for name in EXACT:
+        if word := request.GET.get(name, "").strip():
+            rows = rows.filter(**{name: word})
+    if (state := request.GET.get("state", "")) in STATES:
+        rows = rows.filter(state=state)
+    if (before := _uuid(request.GET.get("before", ""))) is not None:
+        rows = rows.filter(pk__lt=before)
+    listed = list(rows.order_by("-id")[: PAGE + 1])
+    more, listed = len(listed) > PAGE, listed[:PAGE]
+    taken = dict(Step.objects.filter(run__in=listed).values_list("run").annotate(Count("id")))
+    context = {
+        "rows": [(run, taken.get(run.pk, 0)) for run in listed],
+        "next": listed[-1].pk if more else None,
+        "states": STATES,
+        "given": request.GET,
+        "filtered": any(request.GET.get(name) for name in (*EXACT, "state")),
+    }
+    return render(request, "agents/runs.html", context)
+
+
+@page()
+def run(request: HttpRequest, visit: Visit, pk: UUID) -> HttpResponse:
+    """Show one run."""
+    return show(request, visit, find(visit, pk))
+
+
+@page("POST")
+def cancellation(request: HttpRequest, visit: Visit, pk: UUID) -> HttpResponse:
+    """Ask that a run end."""
+    row = find(visit, pk)
+    try:
+        runs.cancel(row, by=visit.person, now=visit.now, correlation_id=visit.correlation_id)
+    except Refusal as refusal:
+        return show(request, visit, row, refusal)
+    messages.success(request, "The run is cancelled: nothing new is decided in it from here on.")
+    return redirect("pages:run", visit.workspace.slug, row.pk)
+
+
+@page("POST")
+def requeue(request: HttpRequest, visit: Visit, pk: UUID) -> HttpResponse:
+    """Give a dead step another chance, under the key it always had."""
+    step = Step.objects.select_related("run").filter(pk=pk, run__workspace_id=visit.workspace.pk).first()
+    if step is None:
+        raise Http404
+    try:
+        steps.requeue(step, by=visit.person, now=visit.now)
+    except Refusal as refusal:
+        return show(request, visit, step.run, refusal)
+    messages.success(request, f"Step {step.no} is tried again.")
+    return redirect("pages:run", visit.workspace.slug, step.run_id)
+
+
+def find(visit: Visit, pk: UUID) -> Run:
+    """Return a run of the visitor's workspace. :raises Http404: if there is none."""
+    row = Run.objects.select_related("session").filter(pk=pk, workspace_id=visit.workspace.pk).first()
+    if row is None:
+        raise Http404
+    return row
+
+
+def show(request: HttpRequest, visit: Visit, row: Run, refusal: Refusal | None = None) -> HttpResponse:
+    """Return the page of a run, with what was refused there."""
+    row = find(visit, row.pk)
+    release = Version.objects.filter(workspace=visit.workspace, digest=row.release).first()
+    taken = list(row.steps.select_related("call").order_by("no"))
+    environment = Environment.objects.filter(workspace=visit.workspace, name=row.environment).first()
+    operates = bool(visit.roles_in(environment) & set(runs.operators(row.environment)))
+    over = states.ended(row)
+    context = {
+        "run": row,
+        "why": reasons.message(row.code) if row.code else "",
+        "goal": stories.goal_of(row),
+        "answer": stories.answer_of(row),
+        "release": release,
+        "steps": _steps(taken),
+        "version": f"{row.state} {row.wait} {row.code} {[(step.state, step.attempts, step.code) for step in taken]}",
+        "budgets": _budgets(row, release, visit),
+        "labels": SessionLabel.objects.filter(root=row.session.root_id).order_by("at"),
+        "not_undone": endings.not_undone(row),
+        "may_cancel": not over and row.cancel_requested_at is None and (operates or row.starter == visit.person.actor),
+        "may_requeue": operates and row.state == Run.State.WAITING,
+        "over": over,
+        "refusal": refusal,
+    }
+    return render(request, "agents/run.html", context, status=refusal.status if refusal else 200)
+
+
+def _steps(taken: Sequence[Step]) -> list[dict[str, Any]]:
+    attempts: dict[UUID, list[Attempt]] = defaultdict(list)
+    calls = [step.call_id for step in taken if step.call_id]
+    for attempt in Attempt.objects.filter(call__in=calls).order_by("call_id", "number"):
+        attempts[attempt.call_id].append(attempt)
+    return [
+        {
+            "step": step,
+            "attempts": attempts[step.call_id] if step.call_id else [],
+            "why": reasons.message(step.code) if step.code else "",
+            "took": (step.finished_at - step.created_at).total_seconds() if step.finished_at else None,
+        }
+        for step in taken
+    ]
+
+
+def _budgets(row: Run, release: Version | None, visit: Visit) -> list[Budget]:
+    bounds: Mapping[str, int] = versions.content_of(release).get("budgets", {}) if release is not None else {}
+    counter = Counter.objects.filter(pk=row.pk).first()
+    leases = list(Lease.objects.filter(counters__contains=[row.pk]))
+    reserved = {
+        "calls": len(leases),
+        "tokens": sum(lease.tokens for lease in leases),
+        "cost_micro_usd": sum(lease.cost_micro_usd for lease in leases),
+    }
+    found = []
+    for name, column in BUDGETS:
+        if name not in bounds:
+            continue
+        if column:
+            used = getattr(counter, column) if counter else 0
+        else:
+            used = int(((row.finished_at or visit.now) - (row.started_at or row.created_at)).total_seconds())
+        found.append(Budget(name, used, reserved.get(column, 0), bounds[name]))
+    return found
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
