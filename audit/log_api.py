@@ -25,8 +25,9 @@ class LogCheckpointView(TrailView):
 
     @extend_schema(operation_id="log_checkpoint", responses={(200, "text/plain"): OpenApiResponse(str), **refusals()})
     def get(self, request: Request, workspace: str) -> HttpResponse:
+        log_id = self.workspace(workspace)
         try:
-            signed = proofs.checkpoint(self.workspace(workspace))
+            signed = proofs.checkpoint(log_id)
         except Refusal as refusal:
             raise not_found("checkpoint") from refusal
         headers = {"Cache-Control": "private, max-age=1"}
