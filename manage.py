@@ -5,7 +5,7 @@ import os
 import sys
 
 # Only these change tables, so only these may use the owner's password.
-OWNER_COMMANDS = {"migrate", "makemigrations", "sqlmigrate", "showmigrations", "create_roles"}
+OWNER_COMMANDS = {"migrate", "makemigrations", "sqlmigrate", "showmigrations", "create_roles", "up"}
 
 
 def main() -> None:

@@ -10,6 +10,9 @@ import urllib.error
 import urllib.request
 
 import psycopg
+from django.core.management import call_command
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
 
 from config.embedded import postgres, processes, valkey
 from config.env import Environment
@@ -104,15 +107,23 @@ class Stack:
         self.broker = valkey.start(environment.placet_home, environment.sockets, password=password)
 
     def _migrate(self) -> None:
-        done = subprocess.run(python("migrate", "--check"), capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            return
-        self.write("migrate", "bringing the database to this version")
-        done = subprocess.run(python("migrate", "-v", "1"), capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise processes.StartFailed(
-                f"The migration failed; nothing was started.\n{(done.stdout + done.stderr)[-3000:]}"
-            )
+        """Bring the schema to this version, as the owner: the supervisor alone uses that role."""
+        try:
+            schema = MigrationExecutor(connection)
+            known, applied = schema.loader.disk_migrations, schema.loader.applied_migrations
+            unknown = sorted(".".join(key) for key in applied if key not in known)
+            if unknown:
+                raise processes.StartFailed(
+                    f"The database has migrations that this Placet does not know ({', '.join(unknown[:5])}): a newer "
+                    "one made it. Start that version, or restore the backup from before the upgrade."
+                )
+            if schema.migration_plan(schema.loader.graph.leaf_nodes()):
+                self.write("migrate", "bringing the database to this version")
+                call_command("migrate", verbosity=0, skip_checks=True)
+        except DatabaseError as error:
+            raise processes.StartFailed(f"The migration failed; nothing was started: {error}") from error
+        finally:
+            connection.close()
 
     def _children(self) -> list[Child]:
         environment = self.environment
@@ -143,13 +154,13 @@ class Stack:
             grace=20.0,
         )  # fmt: skip
         return [
+            web,
             child("evaluators", "evaluators", process="web"),
             child("bundler", "bundler", process="bundler"),
             child("sequencer", "sequencer", process="sequencer"),
             child("publisher", "publisher", process="publisher"),
             child("sweeper", "sweeper", process="worker"),
             worker,
-            web,
         ]
 
 

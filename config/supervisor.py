@@ -1,4 +1,4 @@
-"""`manage.py up`: start every process in order, keep them alive, stop them cleanly in the reverse order."""
+"""`manage.py up`: start every process in order, keep them alive, stop them cleanly."""
 
 import contextlib
 import functools
@@ -61,13 +61,17 @@ class Child:
         elif now >= self.due:
             self.start(write)
 
-    def stop(self) -> None:
-        """Ask it to end, and end it after the grace."""
-        if self.process is None or self.process.poll() is not None:
+    def ask(self) -> None:
+        """Ask it to end."""
+        if self.process is not None and self.process.poll() is None:
+            _signal_group(self.process, signal.SIGTERM)
+
+    def wait(self, asked: float) -> None:
+        """Wait until it has ended; end it once its grace since `asked` (monotonic seconds) is over."""
+        if self.process is None:
             return
-        _signal_group(self.process, signal.SIGTERM)
         try:
-            self.process.wait(self.grace)
+            self.process.wait(max(0.0, asked + self.grace - time.monotonic()))
         except subprocess.TimeoutExpired:
             _signal_group(self.process, signal.SIGKILL)
             self.process.wait()
@@ -102,9 +106,12 @@ class Supervisor:
         return {child.name: child.process.pid for child in self.children if child.process is not None}
 
     def stop(self) -> None:
-        """Stop the children, the last started first."""
-        for child in reversed(self.children):
-            child.stop()
+        """Stop all children: what they were doing is in the database, so their order does not matter."""
+        asked = time.monotonic()
+        for child in self.children:
+            child.ask()
+        for child in self.children:
+            child.wait(asked)
 
 
 def python(*arguments: str) -> list[str]:

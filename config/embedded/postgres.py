@@ -218,7 +218,7 @@ def _spawn(
 ) -> subprocess.Popen[bytes]:
     environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
     who: dict[str, object] = {} if account is None else {"user": account, "group": account, "extra_groups": []}
-    return subprocess.Popen(
+    process: subprocess.Popen[bytes] = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=stdout,
@@ -231,6 +231,7 @@ def _spawn(
         preexec_fn=functools.partial(die_with_parent, signal.SIGINT),
         **who,  # type: ignore[call-overload]
     )
+    return process
 
 
 def _wait(server: Server, password: str, log: Path, *, timeout: float = 30.0) -> None:
