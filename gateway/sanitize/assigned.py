@@ -11,6 +11,7 @@ from itertools import pairwise
 from gateway.sanitize import lookalikes
 from gateway.sanitize.checksums import entropy
 from gateway.sanitize.findings import Severity
+from gateway.sanitize.markers import MARKER
 from gateway.sanitize.recognisers import Recogniser, Span
 
 _LOGIN_NAMES = r"pass(?:word|wd|phrase|code|wort)|passwd|pwd|\bpass\b|contrase(?:ñ|n)a|mot[_ ]de[_ ]passe"
@@ -28,7 +29,7 @@ _OTHER = re.compile(
     r"reference|arn|version|ver|format|regex|pattern|prefix|suffix|manager|store|provider|endpoint|host|scope|scopes|"
     r"status|usage|used|budget|rotation|strength|error|errors|message|prompt|required|enabled|reset|change|changed|"
     r"validator|validation|encoder|hash|digest|algorithm|algo|method|mode|env|var|variable|placeholder|class|column|"
-    r"index|set|exists|lookup|created|updated|at|s|per|ization|izer|ize|ized|s?_?(?:in|out|left|total|used))(?:[^a-z]|$)"
+    r"index|set|exists|lookup|created|updated|at|per|ization|izer|ize|ized|in|out|left|total)(?:[^a-z]|$)"
 )
 _PUBLIC = re.compile(
     r"(?i)(?:public|csrf|xsrf|next[_-]?page|page|continuation|sync|cursor|cancellation|stop|eos|bos|pad|push)[_.\s-]*$"
@@ -46,6 +47,7 @@ _LONGEST = 1024  # code points of a value
 @lru_cache(maxsize=4096)
 def credential_name(name: str) -> str | None:
     """Return `password` or `token` if something called `name` holds a secret, else None."""
+    name = MARKER.sub("", name)  # the name of what was redacted is no name
     for found in _NAME.finditer(name):
         if _OTHER.match(name[found.end() :]) or _PUBLIC.search(name[: found.start()]):
             continue

@@ -7,7 +7,7 @@ from gateway.sanitize.phrases import PHRASES
 from gateway.sanitize.recognisers import Family, Recogniser, Span
 
 # What may stand between two words: white space, quotation and line marks, escaped or folded line ends.
-_GAP = r"(?:\s|\\[nrt]|\\|[*_`>#|\"'])+"
+_GAP = r"(?:(?:\s|\\[nrt]|\\|[*_`>#|\"'])+)"
 _AGAIN = {"?": "?", "+": "+", "*": "*"}
 
 
@@ -19,7 +19,7 @@ def _pattern(phrase: str) -> str:
         words = (slot[1:] if again else slot).replace("WORD", r"[\w'-]+").replace(" ", _GAP)
         gap = _GAP if pattern else ""
         pattern += f"(?:{gap}(?:{words})){again}"
-    return rf"(?i)\b{pattern}(?:\b|[^\w])"
+    return rf"(?i)\b{pattern}(?:\b|[^\w]|$)"
 
 
 _VERB = re.compile(

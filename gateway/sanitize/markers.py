@@ -1,10 +1,14 @@
 """What stands in place of something redacted: the same for the same kind, and nothing of the value."""
 
+import re
 from collections.abc import Iterable
 
 from gateway.sanitize import hidden
 
 Cut = tuple[int, int, str]  # start, end, kind
+
+
+MARKER = re.compile(r"⟨redacted: [a-z0-9_.]+⟩")
 
 
 def marker(kind: str) -> str:

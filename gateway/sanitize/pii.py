@@ -34,7 +34,7 @@ _GROUPED = re.compile(r"[0-9]+(?:[ -][0-9]+)*")
 
 def _issuer(digits: str) -> bool:
     """Say whether prefix and length are those of a card network (ISO/IEC 7812 ranges as published by each)."""
-    if len(digits) > 19 or len(set(digits)) < 3:
+    if len(digits) > 19 or len(set(digits)) < 2:
         return False
     size, two, three, four = len(digits), int(digits[:2]), int(digits[:3]), int(digits[:4])
     if digits[0] == "4":

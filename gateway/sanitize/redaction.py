@@ -1,61 +1,75 @@
 """Takes findings out of a value; structure and the types of everything else stay."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from gateway.sanitize.findings import JSON, RANK, Finding, SanitizerFailed
 from gateway.sanitize.markers import cut, marker
 from gateway.sanitize.scanner import scan
 from gateway.sanitize.walk import step
 
+Place = tuple[str, bool]  # pointer, and whether its last key is meant
 _ROUNDS = 3
 
 
 def redact(value: JSON, findings: Iterable[Finding]) -> JSON:
     """Return a copy of `value` with each finding replaced by `⟨redacted: kind⟩`.
 
-    The result is scanned again: what a cut uncovers of the same kinds in the same texts goes too. A number becomes the
-    marker, a string; the caller checks its contract again.
+    The result is scanned again, and what the cuts uncovered in the same texts goes too. Other findings, which the
+    caller left out, stay. A number becomes the marker, a string; the caller checks its contract again.
 
     :raises SanitizerFailed: sanitizer_stale_finding, when a finding does not fit `value`; what `scan` raises.
     """
     left = list(findings)
     if not left:
         return value
-    kinds = {finding.kind for finding in left}
-    changed: set[tuple[str, bool]] = set()
+    taken = {(_place(one), one.kind) for one in left}
+    spared: set[tuple[Place, str]] | None = None
+    origin: dict[Place, Place] = {}  # where a changed text is now -> where it was in `value`
+    result = value
     for _ in range(_ROUNDS):
-        value, touched = _Cuts(left).apply(value)
-        changed |= touched
-        left = [one for one in scan(value) if one.kind in kinds and (one.target, one.in_key) in changed]
+        result, moved = _Cuts(left, origin).apply(result)
+        origin = {now: origin.get(before, before) for now, before in moved.items()}
+        left = [one for one in scan(result) if _place(one) in origin]
+        if left and spared is None:
+            spared = {(_place(one), one.kind) for one in scan(value)} - taken
+        left = [one for one in left if (origin[_place(one)], one.kind) not in (spared or ())]
         if not left:
-            return value
+            return result
     # Whatever still shows after three rounds goes as a whole.
     whole = [Finding(one.kind, one.path, one.severity, 0, -1, one.in_key, one.pointer) for one in left]
-    return _Cuts(whole).apply(value)[0]
+    return _Cuts(whole, {}).apply(result)[0]
+
+
+def _place(finding: Finding) -> Place:
+    return finding.target, finding.in_key
 
 
 class _Cuts:
     """The findings by the text that they are in, and the walk that takes them out."""
 
-    def __init__(self, findings: Iterable[Finding]) -> None:
-        self._places: dict[tuple[str, bool], list[Finding]] = {}
+    def __init__(self, findings: Iterable[Finding], followed: Container[Place]) -> None:
+        self._places: dict[Place, list[Finding]] = {}
         for finding in findings:
-            self._places.setdefault((finding.target, finding.in_key), []).append(finding)
-        self._touched: set[tuple[str, bool]] = set()
+            self._places.setdefault(_place(finding), []).append(finding)
+        self._followed = followed  # changed before: their way is told as well
+        self._moved: dict[Place, Place] = {}
 
-    def apply(self, value: JSON) -> tuple[JSON, set[tuple[str, bool]]]:
-        """Return the value without the findings, and the places in it that are new."""
+    def apply(self, value: JSON) -> tuple[JSON, dict[Place, Place]]:
+        """Return the value without the findings, and for each changed text its place now and before."""
         missing = set(self._places)
         result = self._node(value, "", "", missing)
         if missing:
             raise SanitizerFailed("sanitizer_stale_finding", "A finding does not fit the value.")
-        return result, self._touched
+        return result, self._moved
 
-    def _node(self, node: JSON, old: str, new: str, missing: set[tuple[str, bool]]) -> JSON:
+    def _node(self, node: JSON, old: str, new: str, missing: set[Place]) -> JSON:
         here = (old, False)
-        if here in self._places and isinstance(node, str | int | float) and not isinstance(node, bool):
+        if isinstance(node, str | int | float) and not isinstance(node, bool):
+            if here in self._places or here in self._followed:
+                self._moved[(new, False)] = here
+            if here not in self._places:
+                return node
             missing.discard(here)
-            self._touched.add((new, False))
             text = node if isinstance(node, str) else str(int(node))
             return self._text(text, here, is_number=not isinstance(node, str))
         if isinstance(node, Mapping):
@@ -64,22 +78,21 @@ class _Cuts:
             return [self._node(one, f"{old}/{index}", f"{new}/{index}", missing) for index, one in enumerate(node)]
         return node
 
-    def _members(self, node: Mapping[str, JSON], old: str, new: str, missing: set[tuple[str, bool]]) -> dict[str, JSON]:
+    def _members(self, node: Mapping[str, JSON], old: str, new: str, missing: set[Place]) -> dict[str, JSON]:
         members: dict[str, JSON] = {}
         for key, member in node.items():
             below, name = step(old, key), key
             here = (below, True)
             if here in self._places:
                 missing.discard(here)
-                name = self._text(key, here, is_number=False)
-            name = _free(name, node, members) if name != key else name
+                name = _free(self._text(key, here, is_number=False), node, members)
             after = step(new, name)
-            if name != key:
-                self._touched.add((after, True))
+            if name != key or here in self._followed:
+                self._moved[(after, True)] = here
             members[name] = self._node(member, below, after, missing)
         return members
 
-    def _text(self, text: str, here: tuple[str, bool], *, is_number: bool) -> str:
+    def _text(self, text: str, here: Place, *, is_number: bool) -> str:
         findings = self._places[here]
         if any(not 0 <= one.start <= one.end <= len(text) for one in findings if one.end >= 0):
             raise SanitizerFailed("sanitizer_stale_finding", "A finding does not fit the value.")

@@ -1,5 +1,6 @@
 """Visits every string, key and number of a JSON value, within bounds."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -45,6 +46,8 @@ def leaves(value: JSON) -> list[Leaf]:
         elif isinstance(node, bool) or node is None:
             continue
         elif isinstance(node, int | float):
+            if isinstance(node, float) and not math.isfinite(node):
+                raise SanitizerFailed("sanitizer_not_json", "A number is not a JSON number.")
             # Only a number that could be a card is text to us.
             if abs(node) >= SHORTEST_NUMBER and (isinstance(node, int) or node.is_integer()):
                 found.append(Leaf(_digits(node), pointer, context, is_number=True))
