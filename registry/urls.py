@@ -1,5 +1,50 @@
 """Addresses of the registry below /api/v1/."""
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from registry import versions
+from registry.api import agreement, artifacts, live, people
+
+urlpatterns = [
+    path("workspaces/", people.Workspaces.as_view(), name="api-workspaces"),
+    path("workspaces/<uuid:pk>/", people.OneWorkspace.as_view(), name="api-workspace"),
+    path("memberships/", people.Memberships.as_view(), name="api-memberships"),
+    path("memberships/<uuid:pk>/", people.OneMembership.as_view(), name="api-membership"),
+    path("grants/", people.Grants.as_view(), name="api-grants"),
+    path("grants/<uuid:pk>/", people.OneGrant.as_view(), name="api-grant"),
+    path("grants/<uuid:pk>/confirmation/", people.Confirmation.as_view(), name="api-grant-confirmation"),
+    path("environments/", people.Environments.as_view(), name="api-environments"),
+    path("environments/<uuid:pk>/", people.OneEnvironment.as_view(), name="api-environment"),
+    path("environments/<uuid:pk>/protection/", people.Protection.as_view(), name="api-environment-protection"),
+    path("artifacts/", artifacts.Artifacts.as_view(), name="api-artifacts"),
+    path("artifacts/<uuid:pk>/", artifacts.OneArtifact.as_view(), name="api-artifact"),
+    path("versions/", artifacts.Versions.as_view(), name="api-versions"),
+    path("versions/<uuid:pk>/", artifacts.OneVersion.as_view(), name="api-version"),
+    path("versions/<uuid:pk>/contributors/", artifacts.Contributors.as_view(), name="api-version-contributors"),
+    path("versions/<uuid:pk>/checks/", artifacts.Checks.as_view(), name="api-version-checks"),
+    path(
+        "versions/<uuid:pk>/deprecation/",
+        artifacts.Ending.as_view(end=versions.deprecate),
+        name="api-version-deprecation",
+    ),
+    path(
+        "versions/<uuid:pk>/retirement/", artifacts.Ending.as_view(end=versions.retire), name="api-version-retirement"
+    ),
+    path(
+        "versions/<uuid:pk>/revocation/", artifacts.Ending.as_view(end=versions.revoke), name="api-version-revocation"
+    ),
+    path("evidence/", artifacts.EvidenceList.as_view(), name="api-evidence"),
+    path("proposals/", agreement.Proposals.as_view(), name="api-proposals"),
+    path("proposals/<uuid:pk>/", agreement.OneProposal.as_view(), name="api-proposal"),
+    path("proposals/<uuid:pk>/withdrawal/", agreement.Withdrawal.as_view(), name="api-proposal-withdrawal"),
+    path("proposals/<uuid:pk>/approvals/", agreement.Approvals.as_view(), name="api-proposal-approvals"),
+    path("approvals/<uuid:pk>/withdrawal/", agreement.ApprovalWithdrawal.as_view(), name="api-approval-withdrawal"),
+    path("slots/", live.Slots.as_view(), name="api-slots"),
+    path("slots/<uuid:pk>/", live.OneSlot.as_view(), name="api-slot"),
+    path("slots/<uuid:pk>/history/", live.SlotPast.as_view(), name="api-slot-history"),
+    path("activations/", live.Activations.as_view(), name="api-activations"),
+    path("activations/<uuid:pk>/", live.OneActivation.as_view(), name="api-activation"),
+    path("activations/<uuid:pk>/review/", live.ActivationReview.as_view(), name="api-activation-review"),
+    path("stops/", live.Stops.as_view(), name="api-stops"),
+    path("stops/<uuid:pk>/", live.OneStop.as_view(), name="api-stop"),
+]
