@@ -14,7 +14,9 @@ from django.shortcuts import redirect, render
 from agents import endings, reasons, runs, states, steps, stories
 from agents.models import Run, Step
 from audit.refusal import Refusal
+from gateway import recall
 from gateway.models import Attempt, Counter, Lease, SessionLabel
+from gateway.views import told
 from registry import versions
 from registry.models import Environment, Version
 from registry.views.frame import Visit, page
@@ -22,6 +24,12 @@ from registry.views.frame import Visit, page
 PAGE = 50
 EXACT = ("agent", "environment")
 STATES = list(Run.State.values)
+WAITS = {
+    "hold": "A person has to decide on a call of this run.",
+    "timer": "A step failed in a way that may pass; it is tried again.",
+    "budget": "A rate or concurrency limit has to have room again.",
+    "person": "Somebody has to say what became of a step, try it again, or cancel the run.",
+}
 # Member of the release's budgets, the word for it, and where the counter keeps it.
 BUDGETS = (("steps", "calls"), ("tokens", "tokens"), ("cost_micro_usd", "cost_micro_usd"), ("seconds", ""))
 
@@ -115,7 +123,7 @@ def show(request: HttpRequest, visit: Visit, row: Run, refusal: Refusal | None =
     over = states.ended(row)
     context = {
         "run": row,
-        "why": reasons.message(row.code) if row.code else "",
+        "why": WAITS.get(row.wait, "") or reasons.REASONS.get(row.code, "") or told.why(row.code, None),
         "goal": stories.goal_of(row),
         "answer": stories.answer_of(row),
         "release": release,
@@ -141,11 +149,22 @@ def _steps(taken: Sequence[Step]) -> list[dict[str, Any]]:
         {
             "step": step,
             "attempts": attempts[step.call_id] if step.call_id else [],
-            "why": reasons.message(step.code) if step.code else "",
+            "why": _why(step, attempts[step.call_id] if step.call_id else []),
             "took": (step.finished_at - step.created_at).total_seconds() if step.finished_at else None,
         }
         for step in taken
     ]
+
+
+def _why(step: Step, attempts: Sequence[Attempt]) -> str:
+    """Return what the code of a step says, in the policy's words where a policy gave it."""
+    if not step.code or step.code in reasons.REASONS:
+        return reasons.REASONS.get(step.code, "")
+    try:
+        decision = recall.decision_of(attempts[-1].decided_record) if attempts else None
+    except Refusal:  # erased with its data subject
+        decision = None
+    return told.why(step.code, decision)
 
 
 def _budgets(row: Run, release: Version | None, visit: Visit) -> list[Budget]:

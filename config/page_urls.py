@@ -2,6 +2,7 @@
 
 from django.urls import URLPattern, URLResolver, include, path
 
+from agents import views as agents
 from config.pages import trail, views
 from gateway.views import calls, holds
 from registry.views import catalogue, proposals, releases
@@ -26,6 +27,10 @@ WORKSPACE: list[URLPattern | URLResolver] = [
     path("calls/", calls.calls, name="calls"),
     path("calls/<uuid:pk>/", calls.call, name="call"),
     path("calls/<uuid:pk>/settlement/", calls.settled, name="call-settlement"),
+    path("runs/", agents.run_list, name="runs"),
+    path("runs/<uuid:pk>/", agents.run, name="run"),
+    path("runs/<uuid:pk>/cancellation/", agents.cancellation, name="run-cancellation"),
+    path("steps/<uuid:pk>/requeue/", agents.requeue, name="step-requeue"),
     path("trail/", trail.trail, name="trail"),
     path("trail/<uuid:pk>/", trail.record, name="record"),
     path("settings/", views.settings, name="settings"),

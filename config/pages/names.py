@@ -55,5 +55,7 @@ def _credential(request: HttpRequest, id: uuid.UUID) -> SafeString:
         return format_html('<span class="muted" title="{}">an unknown credential</span>', id)
     if credential.kind == "executor":
         return format_html('<span title="{}">the executor for {}</span>', id, credential.agent)
-    name = credential.name or str(id)
-    return format_html('<span title="{}">{} <span class="muted">(key of {})</span></span>', id, name, credential.agent)
+    if not credential.name:
+        return format_html('<span title="{}">a key of {}</span>', id, credential.agent)
+    form = '<span title="{}">{} <span class="muted">(key of {})</span></span>'
+    return format_html(form, id, credential.name, credential.agent)

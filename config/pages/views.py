@@ -65,8 +65,8 @@ def home(request: HttpRequest, visit: Visit) -> HttpResponse:
     calls = Call.objects.filter(workspace_id=workspace.pk)
     context = {
         "proposals": waiting["Waits for you"][:FEW],
-        "others": len(waiting["Waits for others"]),
-        "yours": waiting["Yours"][:FEW],
+        "others": len(waiting.get("Waits for others", ())),
+        "yours": waiting.get("Yours", [])[:FEW],
         "holds": mine,
         "unknown": calls.filter(state="unknown").order_by("-id")[:FEW],
         "stops": Stop.objects.filter(workspace=workspace, lifted_at=None).select_related("by"),
@@ -94,7 +94,7 @@ def settings(request: HttpRequest, visit: Visit) -> HttpResponse:
         "members": list(roles.items()),
         "environments": Environment.objects.filter(workspace=visit.workspace)
         .prefetch_related("pdps")
-        .order_by("created_at", "name"),
+        .order_by("protected", "name"),
         "credentials": Credential.objects.filter(workspace=visit.workspace)
         .exclude(kind="executor")
         .select_related("owner")
@@ -109,5 +109,5 @@ def _live(visit: Visit) -> list[tuple[Environment, list[Slot]]]:
     rows = Slot.objects.filter(workspace=visit.workspace, environment__isnull=False, version__isnull=False)
     for slot in rows.select_related("version", "artifact").order_by("artifact__kind", "artifact__name"):
         slots[slot.environment_id].append(slot)
-    found = Environment.objects.filter(workspace=visit.workspace).order_by("created_at", "name")
+    found = Environment.objects.filter(workspace=visit.workspace).order_by("protected", "name")
     return [(environment, slots[environment.pk]) for environment in found]

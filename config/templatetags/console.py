@@ -18,6 +18,7 @@ from registry.views import source
 
 register = template.Library()
 
+PARTICIPLES = {"approve": "approved", "reject": "rejected"}
 UNITS = ((86400 * 365, "y"), (86400 * 30, "mo"), (86400, "d"), (3600, "h"), (60, "min"))
 
 
@@ -44,7 +45,8 @@ def state(word: str) -> SafeString:
     """Return a state as word, shape and colour."""
     kind = shapes.tone(word)
     colour = "hold" if kind == "unknown" else kind
-    return format_html('<span class="chip {}">{}{}</span>', colour, icon(kind), word.replace("_", " "))
+    said = PARTICIPLES.get(word, word.replace("_", " "))
+    return format_html('<span class="chip {}">{} {}</span>', colour, icon(kind), said)
 
 
 @register.filter
@@ -55,15 +57,15 @@ def short(digest: str) -> str:
 
 @register.filter
 def digest(value: str | bytes | None) -> SafeString:
-    """Return a digest that is short until it is opened, with a copy of the whole."""
+    """Return a digest that is short until it is pointed at or focused, with a copy of the whole."""
     if not value:
         return mark_safe("")
     text = value if isinstance(value, str) else bytes(value).hex()
     return format_html(
-        '<details class="digest"><summary><code>{}</code><span class="visually-hidden"> show whole</span></summary>'
-        '<span class="digest-full"><code>{}</code> <button type="button" class="button small copy" '
-        'data-copy="{}" hidden>Copy</button></span></details>',
-        short(text), text, text,
+        '<span class="digest"><button type="button" class="digest-short" aria-label="Digest {}">{}</button>'
+        '<span class="digest-full" aria-hidden="true"><code>{}</code> <button type="button" class="button small copy" '
+        'tabindex="-1" data-copy="{}" hidden>Copy</button></span></span>',
+        text, short(text), text, text,
     )  # fmt: skip
 
 

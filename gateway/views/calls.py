@@ -13,7 +13,6 @@ from audit import records
 from audit.refusal import Refusal
 from gateway import recall, settlement
 from gateway.models import Attempt, Call, Hold, SessionLabel
-from gateway.reasons import message
 from gateway.views import told
 from gateway.views.holds import EFFECTS
 from registry.models import Environment, Version
@@ -89,11 +88,11 @@ def show(request: HttpRequest, visit: Visit, row: Call, refusal: Refusal | None 
     ids = [record for one in attempts for record in (one.decided_record, one.outcome_record)]
     lines = told.lines(workspace, ids)
     by_id = {line.id: line for line in lines}
-    seen = told.attempt(row.decided_record, content) if row.decided_record else None
+    seen = told.attempt(row.decided_record, content, mask=True) if row.decided_record else None
     context = {
         "call": row,
         "took": _took(row),
-        "why": message(row.code) if row.code else "",
+        "why": told.why(row.code, seen.decision if seen else None),
         "seen": seen,
         "decided": by_id.get(row.decided_record) if row.decided_record else None,
         "version": version,

@@ -10,7 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
 from audit.refusal import Refusal
-from gateway import deciders, holds
+from gateway import deciders, holds, telemetry
 from gateway.models import Hold, HoldApproval, SessionLabel
 from gateway.views import told
 from registry.models import Version
@@ -79,6 +79,7 @@ def verdict(request: HttpRequest, visit: Visit, pk: UUID) -> HttpResponse:
         )
     except Refusal as refusal:
         return _show(request, visit, row, refusal)
+    telemetry.HOLDS.labels("approved" if word == "approve" else "rejected").inc()
     messages.success(request, _said(find(visit, pk), word))
     return redirect("pages:hold", visit.workspace.slug, row.pk)
 
@@ -100,13 +101,13 @@ def _said(row: Hold, word: str) -> str:
         return "You rejected the call. It is denied and will not be executed."
     if row.state == Hold.State.OPEN:
         return "Your approval is on record. The call waits for one more person."
-    return "You approved the call. The policy is asked again, and then it is executed once."
+    return "You approved the call. When the agent asks again, the policy decides once more, then it runs once."
 
 
 def _show(request: HttpRequest, visit: Visit, row: Hold, refusal: Refusal | None = None) -> HttpResponse:
     row = find(visit, row.pk)
     version, content = told.contract(visit.workspace.pk, row.tool_digest)
-    seen = told.attempt(row.decided_record, content)
+    seen = told.attempt(row.decided_record, content, mask=False)
     over = row.state == Hold.State.OPEN and row.expires_at <= visit.now
     given = list(row.approvals.select_related("approver").order_by("at"))
     context: dict[str, Any] = {

@@ -10,6 +10,7 @@ from audit.canonical import JSON
 from audit.refusal import Refusal
 from gateway import recall
 from gateway.decision import Decision
+from gateway.reasons import REASONS
 from gateway.views import values
 from registry import versions
 from registry.models import Approval, Version
@@ -32,8 +33,8 @@ class Attempt:
         return sorted(listed, key=lambda reason: order.get(reason.layer, 3))
 
 
-def attempt(record: UUID, contract: Mapping[str, Any] | None) -> Attempt:
-    """Return what is kept of the attempt that `record` decided."""
+def attempt(record: UUID, contract: Mapping[str, Any] | None, *, mask: bool) -> Attempt:
+    """Return what is kept of the attempt that `record` decided. `mask`: as for `values.leaves`."""
     try:
         decision = recall.decision_of(record)
         received, executed = recall.arguments_of(record)
@@ -43,8 +44,17 @@ def attempt(record: UUID, contract: Mapping[str, Any] | None) -> Attempt:
         return Attempt(None, [], None, erased=True)
     document = _document(record)
     findings = document.get("findings", ()) if document else ()
-    rows = values.leaves(executed, received=received, findings=findings, contract=contract)
+    rows = values.leaves(executed, received=received, findings=findings, contract=contract, mask=mask)
     return Attempt(decision, rows, document, erased=False)
+
+
+def why(code: str, decision: Decision | None) -> str:
+    """Return what a reason code says: the policy's own words, else the gateway's; "" if nobody explains it."""
+    if decision is not None:
+        for reason in decision.reasons:
+            if reason.code == code:
+                return reason.message
+    return REASONS.get(code, "")
 
 
 def contract(workspace: UUID, digest: str) -> tuple[Version | None, Mapping[str, Any]]:

@@ -6,19 +6,26 @@ from typing import Any
 
 from audit.canonical import JSON
 
+TAKEN_OUT = "(taken out)"
+PRIVATE = ("secret.", "pii.")
+
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
     """One argument.
 
-    :param was: (value,) as received, if an obligation changed it.
+    :param changed: an obligation changed it.
+    :param was: (value,) as received, if it was changed and may be shown: what was redacted stays redacted here.
+    :param masked: the value is a secret that the page does not need to show.
     :param findings: what the sanitiser found there: {kind, severity}.
     :param meaning: what the tool's contract says about it.
     """
 
     pointer: str
     value: JSON
+    changed: bool = False
     was: tuple[JSON, ...] = ()
+    masked: bool = False
     findings: tuple[Mapping[str, Any], ...] = ()
     destination: bool = False
     meaning: str = ""
@@ -30,8 +37,12 @@ def leaves(
     received: Mapping[str, JSON] | None = None,
     findings: Iterable[Mapping[str, Any]] = (),
     contract: Mapping[str, Any] | None = None,
+    mask: bool,
 ) -> list[Leaf]:
-    """Return every leaf of `executed`, and those of `received` that were taken out."""
+    """Return every leaf of `executed`, and those of `received` that were taken out.
+
+    :param mask: hide secrets that no policy redacted. Who approves has to see what runs; who looks back need not.
+    """
     now = dict(flat(executed))
     before = dict(flat(received)) if received is not None else now
     found: dict[str, list[Mapping[str, Any]]] = {}
@@ -40,28 +51,35 @@ def leaves(
     leads_out = tuple((contract or {}).get("destinations", ()))
     rows = []
     for pointer in [*now, *(one for one in before if one not in now)]:
-        value = now.get(pointer, TAKEN_OUT)
-        was = (before[pointer],) if pointer in before and before[pointer] != value else ()
-        out = any(pointer == place or pointer.startswith(f"{place}/") for place in leads_out)
-        rows.append(Leaf(pointer, value, was, tuple(found.pop(pointer, ())), out, _meaning(pointer, contract)))
-    # A finding that names no leaf is shown all the same.
-    rows += [Leaf(pointer, "", (), tuple(rest), False, "") for pointer, rest in found.items()]
-    return rows
-
-
-TAKEN_OUT = "(taken out)"
+        value, own = now.get(pointer, TAKEN_OUT), tuple(found.pop(pointer, ()))
+        changed = pointer in before and before[pointer] != value
+        private = any(finding["kind"].startswith(PRIVATE) for finding in own)
+        rows.append(
+            Leaf(
+                pointer,
+                value,
+                changed,
+                (before[pointer],) if changed and not private else (),
+                mask and not changed and any(finding["kind"].startswith("secret.") for finding in own),
+                own,
+                any(pointer == place or pointer.startswith(f"{place}/") for place in leads_out),
+                _meaning(pointer, contract),
+            )
+        )
+    # A finding that names no leaf (a key, say) is shown all the same.
+    return rows + [Leaf(pointer, None, findings=tuple(rest)) for pointer, rest in found.items()]
 
 
 def flat(value: JSON, pointer: str = "") -> Iterator[tuple[str, JSON]]:
-    """Yield (JSON pointer, value) of each leaf; an empty object or list is a leaf too."""
-    if isinstance(value, Mapping) and value:
+    """Yield (JSON pointer, value) of each leaf; an empty object or list inside is a leaf too."""
+    if isinstance(value, Mapping) and (value or not pointer):
         for name, inner in value.items():
             yield from flat(inner, f"{pointer}/{str(name).replace('~', '~0').replace('/', '~1')}")
     elif isinstance(value, list) and value:
         for index, inner in enumerate(value):
             yield from flat(inner, f"{pointer}/{index}")
     else:
-        yield pointer or "/", value
+        yield pointer, value
 
 
 def _meaning(pointer: str, contract: Mapping[str, Any] | None) -> str:
@@ -70,8 +88,7 @@ def _meaning(pointer: str, contract: Mapping[str, Any] | None) -> str:
         if not isinstance(schema, Mapping):
             return ""
         name = step.replace("~1", "/").replace("~0", "~")
-        inner = (
-            schema.get("items") if name.isdecimal() and "items" in schema else schema.get("properties", {}).get(name)
-        )
+        listed = name.isdecimal() and "items" in schema
+        inner = schema["items"] if listed else schema.get("properties", {}).get(name)
         schema = inner if inner is not None else {}
     return str(schema.get("description", "")) if isinstance(schema, Mapping) else ""

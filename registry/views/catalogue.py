@@ -11,7 +11,7 @@ from django.shortcuts import render
 
 from audit.refusal import Refusal
 from registry.models import Approval, Artifact, Environment, Kind, Pin, Proposal, Slot, Version, Workspace
-from registry.views import comparison
+from registry.views import comparison, known
 from registry.views.frame import Visit, page
 
 NOUNS = {
@@ -114,24 +114,14 @@ def show(request: HttpRequest, visit: Visit, shown: Version, refusal: Refusal | 
         .select_related("version")
         .order_by("version__name", "-version__number"),
         "proposals": shown.proposals.select_related("environment", "proposer").order_by("-opened_at"),
-        "approvals": Approval.objects.filter(version=shown)
-        .select_related("approver", "environment", "proposal")
-        .order_by("-at"),
-        "environments": Environment.objects.filter(workspace=visit.workspace).order_by("created_at", "name"),
-        **known(shown),
+        "voices": known.voices(
+            Approval.objects.filter(version=shown).select_related("approver", "environment", "version").order_by("-at")
+        ),
+        "environments": Environment.objects.filter(workspace=visit.workspace).order_by("protected", "name"),
+        **known.of([shown]),
         **_content(request, shown),
     }
     return render(request, "registry/version.html", context, status=refusal.status if refusal else 200)
-
-
-def known(version: Version) -> dict[str, object]:
-    """Return what is known of a version beside its content: checks (latest of each name), provenance, contributors."""
-    latest = {check.name: check for check in version.checks.order_by("at", "id")}
-    return {
-        "checks": sorted(latest.values(), key=lambda check: (check.passed, check.name)),
-        "provenance": version.provenance.select_related("by").order_by("at"),
-        "contributors": version.contributors.select_related("person").order_by("at", "id"),
-    }
 
 
 def _content(request: HttpRequest, version: Version) -> dict[str, object]:

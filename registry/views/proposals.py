@@ -14,7 +14,7 @@ from django.shortcuts import redirect, render
 from audit.refusal import Refusal
 from registry import approvals, charters, memberships, proposals, quorum, slots, workspaces
 from registry.models import Activation, Approval, Check, Contributor, Grant, Person, Pin, Proposal, Version
-from registry.views import catalogue, comparison
+from registry.views import catalogue, comparison, known
 from registry.views.frame import Visit, page
 
 MOST = 200
@@ -23,12 +23,10 @@ GIVEN = ("comment", "role", "reason")  # what a refused form shows again
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What one concerned version needs, and who has given what."""
+    """What some of the concerned versions need, in the domain's words; "" if they have all that they need."""
 
-    version: Version
-    asked: Sequence[charters.Requirement]
-    given: Sequence[Approval]
-    missing: Sequence[quorum.Missing]
+    versions: Sequence[Version]
+    lacks: str
 
 
 @page()
@@ -150,14 +148,13 @@ def show(request: HttpRequest, visit: Visit, row: Proposal, refusal: Refusal | N
         "version": row.version,
         "state": _state(visit, row),
         "comparison": comparison.against_live(row.version, row.environment),
-        "needs": _needs(standing, given, lacking),
+        "needs": _needs(standing, lacking),
         "blocking": [one for one in lacking if one.code not in ("approval_missing", "evidence_missing")],
         "evidence": [one for one in lacking if one.code == "evidence_missing"],
         "missing": lacking,
-        "approvals": given,
+        "voices": known.voices(given),
         "approved_parts": _elsewhere(standing),
         "who_may": _who_may(standing, asked),
-        "barred": Person.objects.filter(pk__in=standing.barred).order_by("name"),
         "may_decide": _may_decide(visit, row, standing, given, mine),
         "my_roles": sorted(mine),
         "is_barred": visit.person.pk in standing.barred,
@@ -172,8 +169,7 @@ def show(request: HttpRequest, visit: Visit, row: Proposal, refusal: Refusal | N
         and bool(visit.roles_in(row.environment) & ({"operator"} if row.environment else {"operator", "admin"})),
         "refusal": refusal,
         "given": {name: request.POST.get(name, "") for name in GIVEN} if refusal else {},
-        **catalogue.known(row.version),
-        "part_checks": _part_checks(standing),
+        **known.of(standing.concerned),
     }
     return render(request, "registry/proposal.html", context, status=refusal.status if refusal else 200)
 
@@ -205,19 +201,18 @@ def _may_decide(
     return any(version.pk not in done and mine & set(standing.open_roles(version)[1]) for version in standing.concerned)
 
 
-def _needs(standing: quorum.Standing, given: Sequence[Approval], lacking: Iterable[quorum.Missing]) -> list[Need]:
-    by_digest: dict[str, list[quorum.Missing]] = defaultdict(list)
+def _needs(standing: quorum.Standing, lacking: Iterable[quorum.Missing]) -> list[Need]:
+    """Return what is missing, versions that lack the same as one."""
+    by_digest: dict[str, list[str]] = defaultdict(list)
     for one in lacking:
-        by_digest[one.version].append(one)
-    return [
-        Need(
-            version,
-            standing.requirements(version),
-            [one for one in given if one.version_id == version.pk and one.withdrawn_at is None],
-            [one for one in by_digest[version.digest] if one.code == "approval_missing"],
-        )
-        for version in standing.concerned
-    ]
+        if one.code == "approval_missing":
+            by_digest[one.version].append(one.detail)
+    groups: dict[str, list[Version]] = {}
+    for version in standing.concerned:
+        name = f"{quorum.label(version)} "
+        lacks = " ".join(detail.removeprefix(name) for detail in by_digest[version.digest])
+        groups.setdefault(lacks, []).append(version)
+    return [Need(versions, lacks) for lacks, versions in groups.items()]
 
 
 def _elsewhere(standing: quorum.Standing) -> dict[UUID, list[Approval]]:
@@ -232,16 +227,6 @@ def _elsewhere(standing: quorum.Standing) -> dict[UUID, list[Approval]]:
             seen.add((row.version_id, row.approver_id))
             found[row.version_id].append(row)
     return found
-
-
-def _part_checks(standing: quorum.Standing) -> list[tuple[Version, list[Check]]]:
-    """Return the checks of the parts that nobody has approved yet."""
-    parts = standing.concerned[1:]
-    latest = Check.objects.filter(version__in=parts).order_by("version_id", "name", "-at", "-id")
-    found: dict[UUID, list[Check]] = defaultdict(list)
-    for check in latest.distinct("version_id", "name"):
-        found[check.version_id].append(check)
-    return [(part, sorted(found[part.pk], key=lambda check: (check.passed, check.name))) for part in parts]
 
 
 def _who_may(standing: quorum.Standing, roles: Iterable[str]) -> list[tuple[str, list[Person]]]:
@@ -283,7 +268,7 @@ def groups(visit: Visit, listed: Sequence[Proposal]) -> list[tuple[str, list[dic
             found["Waits for others"].append(row)
         else:
             found["Waits for you"].append(row)
-    return [(title, _rows(rows)) for title, rows in found.items()]
+    return [(title, _rows(rows)) for title, rows in found.items() if rows or title == "Waits for you"]
 
 
 def _asked(charter: dict[str, Any], row: Proposal) -> frozenset[str]:

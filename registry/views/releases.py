@@ -36,7 +36,7 @@ def releases(request: HttpRequest, visit: Visit) -> HttpResponse:
     context = {
         "places": [
             (environment, slots[environment.pk], pending[environment.pk], points[environment.pk])
-            for environment in Environment.objects.filter(workspace=workspace).order_by("created_at", "name")
+            for environment in Environment.objects.filter(workspace=workspace).order_by("protected", "name")
         ],
         "charter": slots[None],
         "changes": changes.select_related("environment", "version", "artifact", "activation__requested_by")[:FEW],

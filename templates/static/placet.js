@@ -48,8 +48,8 @@ document.addEventListener("click", async (event) => {
     setTimeout(() => { button.textContent = words; }, 1500);
     return;
   }
-  // An open digest or menu closes when the click is elsewhere.
-  for (const open of document.querySelectorAll("details.digest[open], details.place[open], details.who[open]")) {
+  // An open menu closes when the click is elsewhere.
+  for (const open of document.querySelectorAll("details.place[open], details.who[open]")) {
     if (!open.contains(event.target)) { open.open = false; }
   }
 });
@@ -68,10 +68,11 @@ function select(step) {
 }
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") {
-    for (const open of document.querySelectorAll("details.digest[open], details.place[open], details.who[open]")) {
+    for (const open of document.querySelectorAll("details.place[open], details.who[open]")) {
       open.open = false;
       open.querySelector("summary").focus();
     }
+    if (document.activeElement.closest(".digest")) { document.activeElement.blur(); }
     return;
   }
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select")) { return; }
