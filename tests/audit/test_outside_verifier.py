@@ -1,5 +1,8 @@
 """A reader of c2sp.org logs that nobody here wrote reads ours: checkpoint, tiles, entries and proofs."""
 
+import hashlib
+import json
+
 import pytest
 from tlog_scales import signing
 from tlog_scales.reader import TilesReader
@@ -62,3 +65,20 @@ def test_it_links_two_checkpoints_of_ours(reader, workspace):
     assert theirs.node_hashes == proofs.consistency(workspace.pk, old.size, new.size)
     with pytest.raises(ConsistencyProofInvalid):
         theirs.check(bytes(32), new.root_hash)
+
+
+def test_the_lines_of_an_export_give_the_root_that_it_reads_from_the_checkpoint(reader, workspace):
+    """A second verifier of whole exports, from the specification: the note by that library, the root by definition."""
+    header, *bodies, end = trails.exported(workspace.pk).split(b"\n")
+    checkpoint = Checkpoint.from_text(json.loads(header)["checkpoint"])
+    checkpoint.verify(signing.Vkey.from_string(trails.key_of(workspace.pk)))
+
+    def root(hashes):
+        if len(hashes) == 1:
+            return hashes[0]
+        half = 1 << (len(hashes) - 1).bit_length() - 1
+        return hashlib.sha256(b"\x01" + root(hashes[:half]) + root(hashes[half:])).digest()
+
+    assert end == b""
+    assert len(bodies) == checkpoint.size
+    assert root([hashlib.sha256(b"\x00" + body).digest() for body in bodies]) == checkpoint.root_hash
