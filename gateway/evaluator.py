@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway import wire
-from registry import bundle_keys, bundlefile, rego, router
+from registry import bundle_keys, bundlefile, placement, rego, router
 from registry.admission import bounds
 
 KEPT = 64  # revisions with their engines
@@ -171,7 +171,8 @@ class Evaluator:
         self._mark.set(culprit)
         signal.setitimer(signal.ITIMER_PROF, _LOAD_SECONDS)
         try:
-            engine = rego.Engine(bundle.modules, bundle.data)
+            modules, left_out = placement.kept(bundle.modules)
+            engine = rego.Engine(modules, bundle.data)
             with contextlib.suppress(rego.RegoFailed):
                 engine.evaluate(router.DECISION, "{}")  # the first evaluation compiles
         except rego.RegoFailed as failed:
@@ -182,7 +183,7 @@ class Evaluator:
         self._engines[key] = engine
         while len(self._engines) > KEPT:
             self._engines.popitem(last=False)
-        return {"state": "done"}
+        return {"state": "done", "left_out": sorted(left_out)}
 
 
 def main(arguments: list[str]) -> None:

@@ -90,7 +90,7 @@ def decide(
 @functools.cache
 def engine() -> Engine:
     """Return the engine that settings.PLACET_PDP names."""
-    name = getattr(settings, "PLACET_PDP", "embedded")
+    name = settings.PLACET_PDP
     if name not in ENGINES:
         raise ValueError(f"PLACET_PDP must be one of {', '.join(ENGINES)}, got {name!r}.")
     return ENGINES[name]()
@@ -177,6 +177,8 @@ class Embedded:
         header, _ = connection.receive(until=question.until)
         if header["state"] != "done":
             _refused(header)
+        if header.get("left_out"):
+            log.error("bundle holds what is out of place", revision=question.revision, left_out=header["left_out"])
 
     def _connection(self, path: Path) -> wire.Connection | None:
         """Return this thread's connection to an evaluator, None if there is nobody."""
@@ -245,7 +247,7 @@ _private: dict[int, evaluators.Pool] = {}
 def _sockets() -> list[Path]:
     """Return the sockets of the running pool; in tests, of one of this process's own if there is none."""
     shared = sorted(settings.PLACET_SOCKETS.glob("evaluator-*.sock"))
-    if not shared and getattr(settings, "PLACET_PRIVATE_EVALUATORS", settings.PLACET_TEST_TRANSPORTS):
+    if not shared and settings.PLACET_PRIVATE_EVALUATORS:
         return _private_pool().paths
     return shared
 
