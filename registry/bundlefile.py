@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import tarfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -171,6 +172,6 @@ def _extract(raw: bytes) -> dict[str, bytes]:
                     raise BundleInvalid("bundle_malformed", "It holds something else than plain files, each once.")
                 opened = archive.extractfile(member)
                 files[path] = opened.read() if opened else b""
-    except (OSError, EOFError, tarfile.TarError) as error:
+    except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
         raise BundleInvalid("bundle_malformed", f"It cannot be unpacked: {type(error).__name__}.") from error
     return files

@@ -150,8 +150,8 @@ def publish(environment_id: UUID, *, now: datetime, using: str = "default") -> s
         carried = [one for one in requested if _carry(one, bundle, draft, now=now, using=using)]
         if published is not None and (previous is None or not carried):
             # Nothing waits for it: it is the first, or it only drops what nobody uses any more.
-            environment.bundle_revision = published.revision
-            environment.save(using=using, update_fields=["bundle_revision"])
+            # Without a row in the history that serves people: no person did this, and the trail has it.
+            Environment.objects.using(using).filter(pk=environment.pk).update(bundle_revision=published.revision)
         crash.point("registry.bundle.publishing")
     return published.revision if published else None
 
@@ -235,12 +235,17 @@ def _carry(activation: Activation, bundle: Bundle, draft: Draft, *, now: datetim
 
 
 def _wanted(environment: Environment, using: str) -> dict[str, set[str]]:
-    """Return the digests of policies by place: live, requested or published, and still in use."""
+    """Return the digests of policies by place: live, about to be, coming back, and still in use."""
     slots = Slot.objects.using(using).filter(environment=environment, version__isnull=False)
     live = slots.filter(Q(expires_at=None) | Q(expires_at__gt=Now())).select_related("version")
     pending = Activation.objects.using(using).filter(environment=environment, state__in=["requested", "published"])
     versions = [slot.version for slot in live if slot.version is not None]
     versions += [activation.version for activation in pending.select_related("version")]
+    # What stood in the slot before a break-glass comes back by itself: it must be there when it does.
+    broken = Activation.objects.using(using).filter(
+        environment=environment, kind="break_glass", state="live", reverted_at=None, previous__isnull=False
+    )
+    versions += [activation.previous for activation in broken.select_related("previous") if activation.previous]
     used = {digest for provider in _draining for digest in provider(environment.pk, using)}
     kinds = [Kind.AGENT, Kind.POLICY]
     versions += Version.objects.using(using).filter(

@@ -40,6 +40,9 @@ baseline_reasons := [object.union(reason, {"layer": "baseline"}) | some reason i
 
 release_reasons := [object.union(reason, {"layer": "release"}) | some reason in release.reasons]
 """
+# A rule has to be there for the text to compile; no digest is empty, so this one never speaks.
+_NOBODY = """{layer} := {{"allow": false, "reasons": [], "obligations": [], "labels": []}} if {selector} == ""
+"""
 
 
 def generate(
@@ -52,8 +55,12 @@ def generate(
     :param baselines, releases: digests of the policies that may stand at that place.
     """
     parts = [_HEAD, f"floor := {_layer(floor, rules)}\n"]
-    parts += [_branch("baseline", "input.baseline", digest, rules) for digest in sorted(set(baselines))]
-    parts += [_branch("release", "input.agent.policy", digest, rules) for digest in sorted(set(releases))]
+    for layer, selector, digests in (
+        ("baseline", "input.baseline", baselines),
+        ("release", "input.agent.policy", releases),
+    ):
+        branches = [_branch(layer, selector, digest, rules) for digest in sorted(set(digests))]
+        parts += branches or [_NOBODY.format(layer=layer, selector=selector)]
     return "\n".join(parts)
 
 
