@@ -39,7 +39,7 @@ def test_a_run_ends_when_its_time_is_over(acts):
 
 def test_a_run_that_asks_for_the_same_call_over_and_over_is_ended(acts):
     value = fresh()
-    run = acts.run([{"call": [call("put", value)]}])
+    run = acts.run([{"call": [call("put")]}], goal=value)
     assert (run.state, run.code) == ("failed", "repetition")
     assert len(effects(value)) == 4
 
@@ -56,12 +56,12 @@ def test_a_run_that_goes_in_circles_is_ended(acts):
 
 
 def test_a_full_limit_makes_the_run_wait_for_room_and_ask_again(acts):
-    acts.scripted([{"when": {"step": 1}, "call": [call("narrow", fresh())]}, {"say": "done"}])
+    acts.scripted([{"when": {"step": 1}, "call": [call("narrow")]}, {"say": "done"}])
     run = acts.start()
     acts.work_once(run)
     tool = Counter.objects.filter(workspace_id=run.workspace_id, scope="tool:development:narrow")
     if not tool.exists():
-        acts.call(acts.agent(agent="runner"), "narrow")
+        acts.call(acts.agent(agent=acts.last), "narrow")
     tool.update(under_way=2)
     acts.work_once(run)
     assert states_of(run) == ("waiting", "budget", "concurrency_exceeded")

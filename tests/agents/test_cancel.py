@@ -21,12 +21,12 @@ def cancel(acts, run, by="alice"):
 
 def test_a_queued_run_is_cancelled_at_once_and_its_step_never_runs(acts):
     value = fresh()
-    acts.scripted([{"call": [call("put", value)]}])
-    run = acts.start()
+    acts.scripted([{"call": [call("put")]}])
+    run = acts.start(value)
     step = open_step(run)
     assert cancel(acts, run).state == "cancelled"
     executor.advance(step.pk)
-    assert steps(run) == [("model", "runner-model", "dead", "cancelled")]
+    assert steps(run) == [("model", "thinker", "dead", "cancelled")]
     assert effects(value) == []
     assert trail(run)[-2:] == ["agents.cancellation.requested", "agents.run.cancelled"]
 
@@ -46,7 +46,7 @@ def test_cancelling_twice_is_the_same_and_an_ended_run_cannot_be_cancelled(acts)
 
 def test_the_hold_of_a_cancelled_run_can_be_approved_but_releases_nothing(acts):
     value = fresh()
-    run = acts.run([{"when": {"step": 1}, "call": [call("careful", value)]}, {"say": "done"}])
+    run = acts.run([{"when": {"step": 1}, "call": [call("careful")]}, {"say": "done"}], goal=value)
     hold = Hold.objects.get(pk=open_step(run).hold)
     assert cancel(acts, run).state == "cancelled"
     how = {"now": acts.now, "correlation_id": "test"}
@@ -59,8 +59,8 @@ def test_the_hold_of_a_cancelled_run_can_be_approved_but_releases_nothing(acts):
 def test_what_is_under_way_may_finish_and_is_reported_as_not_undone(acts):
     value = "sleep:1.5"
     before = len(effects(value))
-    acts.scripted([{"when": {"step": 1}, "call": [call("put", value)]}, {"say": "done"}])
-    run = acts.start()
+    acts.scripted([{"when": {"step": 1}, "call": [call("put")]}, {"say": "done"}])
+    run = acts.start(value)
     executor.advance(open_step(run).pk)
     slow = threading.Thread(target=_advance, args=(open_step(run).pk,))
     slow.start()
@@ -78,8 +78,8 @@ def test_what_is_under_way_may_finish_and_is_reported_as_not_undone(acts):
 
 def test_a_cancelled_run_whose_worker_died_ends_when_the_lease_is_over(acts):
     value = fresh()
-    acts.scripted([{"when": {"step": 1}, "call": [call("put", value)]}, {"say": "done"}])
-    run = acts.start()
+    acts.scripted([{"when": {"step": 1}, "call": [call("put")]}, {"say": "done"}])
+    run = acts.start(value)
     executor.advance(open_step(run).pk)
     step = open_step(run)
     leases.claim(step.pk)
@@ -99,7 +99,7 @@ def test_a_lost_unsafe_call_stays_indeterminate_and_is_reported(acts):
 
 def test_a_run_whose_session_is_closed_is_ended_safely(acts):
     value = fresh()
-    run = acts.run([{"when": {"step": 1}, "call": [call("careful", value)]}, {"say": "done"}])
+    run = acts.run([{"when": {"step": 1}, "call": [call("careful")]}, {"say": "done"}], goal=value)
     sessions.close(run.session_id, by=acts.people["olga"], now=acts.now, correlation_id="test")
     assert runs.cancel_orphans(now=acts.now) >= 1
     assert states_of(run) == ("cancelled", "", "session_closed")

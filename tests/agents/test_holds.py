@@ -18,10 +18,10 @@ def parked(acts):
     """A run that waits for a person before it puts `value`, and what it says about the outcome."""
     value = fresh()
     script = [
-        {"when": {"step": 1}, "call": [call("careful", value)]},
+        {"when": {"step": 1}, "call": [call("careful")]},
         {"say": {"take": {"from": "careful"}}},
     ]
-    return acts.run(script), value
+    return acts.run(script, goal=value), value
 
 
 def decide(acts, run, verdict, by="bob"):

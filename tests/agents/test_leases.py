@@ -19,7 +19,7 @@ from tests.gateway.stage import effects, fresh
 @pytest.fixture
 def run(acts):
     """A run of which nothing is done yet."""
-    acts.scripted([{"when": {"step": 1}, "call": [call("look", "leased")]}, {"say": "done"}])
+    acts.scripted([{"when": {"step": 1}, "call": [call("look")]}, {"say": "done"}])
     return acts.start()
 
 
@@ -32,8 +32,8 @@ def test_of_two_workers_one_gets_the_step(run):
 
 def test_many_workers_at_once_make_each_call_once(acts, run):
     value = fresh()
-    acts.scripted([{"when": {"step": 1}, "call": [call("put", value)]}, {"say": "done"}])
-    run = acts.start()
+    acts.scripted([{"when": {"step": 1}, "call": [call("put")]}, {"say": "done"}])
+    run = acts.start(value)
     while (step := open_step(run)) is not None:
         threads = [threading.Thread(target=_advance, args=(step.pk,)) for _ in range(4)]
         for thread in threads:
@@ -67,7 +67,7 @@ def test_who_comes_back_too_late_changes_nothing(acts, run):
 
 
 def test_a_model_s_answer_is_kept_and_never_asked_for_again(acts):
-    acts.scripted([{"when": {"step": 1}, "call": [call("look", "kept")]}, {"say": "done"}])
+    acts.scripted([{"when": {"step": 1}, "call": [call("look")]}, {"say": "done"}])
     run = acts.start()
     executor.advance(open_step(run).pk)
     model = run.steps.get(no=1)

@@ -8,20 +8,20 @@ from tests.gateway.stage import effects, fresh
 
 
 def test_a_run_acts_and_observes_until_the_model_stops(acts):
-    first, second = fresh(), fresh()
+    value = fresh()
     script = [
-        {"when": {"step": 1}, "call": [call("look", first), call("put", second)]},
+        {"when": {"step": 1}, "call": [call("look"), call("put")]},
         {"when": {"tool": "put"}, "say": {"take": {"from": "look", "pointer": "/value"}}},
     ]
-    run = acts.run(script)
-    assert (run.state, run.wait, run.code, stories.answer_of(run)) == ("succeeded", "", "", first)
+    run = acts.run(script, goal=value)
+    assert (run.state, run.wait, run.code, stories.answer_of(run)) == ("succeeded", "", "", value)
     assert [step[:3] for step in steps(run)] == [
-        ("model", "runner-model", "done"),
+        ("model", "thinker", "done"),
         ("tool", "look", "done"),
         ("tool", "put", "done"),
-        ("model", "runner-model", "done"),
+        ("model", "thinker", "done"),
     ]
-    assert len(effects(first)) == len(effects(second)) == 1
+    assert len(effects(value)) == 2
     assert trail(run) == [
         "agents.run.created",
         "agents.run.started",
@@ -31,7 +31,7 @@ def test_a_run_acts_and_observes_until_the_model_stops(acts):
 
 
 def test_every_step_is_a_governed_call_of_the_run_s_session(acts):
-    run = acts.run([{"when": {"step": 1}, "call": [call("look", fresh())]}, {"say": "done"}])
+    run = acts.run([{"when": {"step": 1}, "call": [call("look")]}, {"say": "done"}])
     calls = [step.call for step in run.steps.order_by("no").select_related("call")]
     assert [(call.kind, call.state) for call in calls] == [
         ("model", "completed"), ("tool", "completed"), ("model", "completed"),
@@ -46,10 +46,10 @@ def test_every_step_is_a_governed_call_of_the_run_s_session(acts):
 def test_a_denied_tool_call_is_an_observation_with_its_code_and_the_tool_does_not_run(acts):
     value = fresh()
     script = [
-        {"when": {"step": 1}, "call": [call("forbidden", value)]},
+        {"when": {"step": 1}, "call": [call("forbidden")]},
         {"when": {"field": {"pointer": "/denied/code", "equals": "tool_denied"}}, "say": "understood"},
     ]
-    run = acts.run(script)
+    run = acts.run(script, goal=value)
     assert (run.state, stories.answer_of(run)) == ("succeeded", "understood")
     assert steps(run)[1] == ("tool", "forbidden", "done", "tool_denied")
     assert effects(value) == []
@@ -76,10 +76,10 @@ def test_what_a_tool_reports_as_its_error_is_an_observation(acts):
 def test_labels_of_a_result_change_what_the_run_may_do_next(acts):
     value = fresh()
     script = [
-        {"when": {"step": 1}, "call": [call("web", fresh()), call("mail", value)]},
+        {"when": {"step": 1}, "call": [call("web", "news"), call("mail")]},
         {"say": "done"},
     ]
-    run = acts.run(script)
+    run = acts.run(script, goal=value)
     assert sessions.labels_of(run.session_id) == ["untrusted"]
     assert (run.state, run.wait) == ("waiting", "hold")
     assert steps(run)[2] == ("tool", "mail", "decided", "untrusted_destination")
@@ -98,7 +98,7 @@ def test_the_prompt_is_rendered_from_its_approved_template_and_the_goal_is_the_u
         {"role": "system", "content": "You look after {{x}} site."},
         {"role": "user", "content": "Say done."},
     ]
-    assert asked["prompt"] == "runner-prompt"
+    assert asked["prompt"] == "brief"
     assert [tool["name"] for tool in asked["tools"]] == ["look", "put"]
 
 
@@ -109,8 +109,8 @@ def test_a_person_s_goal_is_trusted_and_the_run_acts_on_their_behalf(acts):
 
 
 def test_the_goal_of_an_agent_is_only_claimed_and_its_labels_come_along(acts):
-    acts.scripted([{"when": {"step": 1}, "call": [call("look", fresh())]}, {"say": "done"}])
-    agent = acts.agent(agent="runner", scopes=("tools:call", "models:call", "runs:start"))
+    acts.scripted([{"when": {"step": 1}, "call": [call("look")]}, {"say": "done"}], tools=["web"])
+    agent = acts.agent(agent=acts.last, scopes=("tools:call", "models:call", "runs:start"))
     acts.call(agent, "web")
     run = acts.work(acts.start(by=agent))
     assert (run.state, run.session.request_source, run.on_behalf_of) == ("succeeded", "claimed", None)
@@ -118,9 +118,9 @@ def test_the_goal_of_an_agent_is_only_claimed_and_its_labels_come_along(acts):
 
 
 def test_a_run_keeps_its_release_when_another_one_goes_live(acts):
-    acts.scripted([{"say": "the old one"}])
+    acts.scripted([{"say": "the old one"}], agent="changing")
     run = acts.start()
-    acts.scripted([{"say": "the new one"}])
+    acts.scripted([{"say": "the new one"}], agent="changing")
     assert stories.answer_of(acts.work(run)) == "the old one"
     assert stories.answer_of(acts.work(acts.start())) == "the new one"
 

@@ -1,25 +1,22 @@
 """Runs and steps move only along their tables, in the code and in the database."""
 
+from importlib import import_module
+
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, ProgrammingError, connection, transaction
 
 from agents import states
-from agents.migrations import __path__ as migrations
 from audit.refusal import Refusal
+from audit.uuid7 import uuid7
 from tests.agents.acts import open_step
 
-
-def _frozen():
-    from importlib import import_module
-
-    assert migrations
-    return import_module("agents.migrations.0002_rights").MOVES
+MOVES = import_module("agents.migrations.0002_rights").MOVES
 
 
 @pytest.mark.parametrize("name", ["run", "step"])
 def test_the_database_guards_the_same_table_as_the_code(name):
     table = {"run": states.RUN, "step": states.STEP}[name]
-    assert sorted(_frozen()[name]) == sorted((old, new) for old, new_ones in table.items() for new in new_ones)
+    assert sorted(MOVES[name]) == sorted((old, new) for old, new_ones in table.items() for new in new_ones)
 
 
 @pytest.mark.parametrize("table", [states.RUN, states.STEP])
@@ -73,8 +70,6 @@ def test_the_database_refuses_an_illegal_move_or_state(acts, statement, what):
     ],
 )
 def test_what_a_run_is_about_cannot_be_changed_or_deleted(acts, statement):
-    from django.db import ProgrammingError
-
     acts.scripted([{"say": "done"}])
     run = acts.start()
     with (
@@ -89,9 +84,6 @@ def test_a_run_has_one_open_step(acts):
     acts.scripted([{"say": "done"}])
     run = acts.start()
     step = open_step(run)
-    step.pk, step.no, step.key = None, 2, "another"
-    from audit.uuid7 import uuid7
-
-    step.pk = uuid7()
+    step.pk, step.no, step.key = uuid7(), 2, "another"
     with pytest.raises(IntegrityError), transaction.atomic():
         step.save(force_insert=True)
