@@ -85,7 +85,7 @@ class RunView(APIView):
 
     permission_classes = (IsAuthenticated,)
 
-    @extend_schema(operation_id="runs_retrieve", responses={200: shapes.RunDetail, **frame.refusals()})
+    @extend_schema(operation_id="runs_retrieve", summary="Show a run with its steps", responses={200: shapes.RunDetail, **frame.refusals()})
     def get(self, request: Request, run: UUID) -> Response:
         return Response(_detail(_find(request, run)))
 
@@ -97,6 +97,7 @@ class CancellationsView(APIView):
 
     @extend_schema(
         operation_id="runs_cancel",
+        summary="End a run",
         description="Nothing new is decided from here on; what is under way may finish. `not_undone` lists what "
         "cannot be taken back.",
         request=None,
@@ -115,6 +116,7 @@ class RequeuesView(APIView):
 
     @extend_schema(
         operation_id="steps_requeue",
+        summary="Try a dead step again",
         description="The step is tried again under the key it always had.",
         request=None,
         responses={201: shapes.StepRow, **frame.refusals(409)},
