@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db.models import Field, Model
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from simple_history.admin import SimpleHistoryAdmin
 
 from registry import models
@@ -43,6 +44,10 @@ class ReadOnly(Base):
         """Show every column but those of bytes and secrets."""
         return [field.name for field in self.model._meta.fields if field.name not in self.hidden]
 
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        """Show all of them as text: no form has an input."""
+        return self.get_fields(request, obj)
+
     def get_list_display(self, request: HttpRequest) -> Any:
         """List the short columns."""
         return ["__str__", *[field.name for field in self.model._meta.fields if _short(field, self.hidden)][:8]]
@@ -51,13 +56,24 @@ class ReadOnly(Base):
 class ReadOnlyWithHistory(ReadOnly, SimpleHistoryAdmin):  # type: ignore[misc]
     """Shows what changed on a row, too; nothing can be reverted from there."""
 
-    revert_disabled = True
-
     def has_view_history_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return self.has_view_permission(request, obj)
 
-    def revert_history_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+    def has_change_history_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
+
+    def revert_disabled(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return True
+
+    def history_form_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        # The package's own view saves what is posted although the visitor may only look.
+        if request.method != "GET":
+            raise PermissionDenied
+        response: HttpResponse = super().history_form_view(request, *args, **kwargs)
+        return response
+
+    def save_model(self, request: HttpRequest, obj: Model, form: Any, change: bool) -> None:
+        raise PermissionDenied
 
 
 @admin.register(models.Person)

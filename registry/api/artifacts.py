@@ -186,10 +186,11 @@ class Ending(View):
 
     @documented("Deprecate, retire or revoke a version", takes=Reason, gives=LifecycleShape, code=201)
     def post(self, request: Request, pk: UUID) -> Response:
-        version = self.row(request, Version.objects.defer("content"), pk, "version")
+        version = self.row(request, Version.objects.select_related("lifecycle").defer("content"), pk, "version")
+        before = version.lifecycle.state
         reason = body(request, Reason)["reason"]
         row = self.end(version, actor=self.person(request), reason=reason, **asked(request))
-        return made(LifecycleShape(row).data)
+        return made(LifecycleShape(row).data, created=row.state != before)
 
 
 class Contributors(View):

@@ -88,7 +88,7 @@ class View(APIView):
         reference = request.query_params.get("workspace")
         who = permissions.requester(request, scope=self.scope)
         if reference or who.workspace is not None:
-            return rows.filter(**{path: permissions.workspace_of(request, reference, scope=self.scope)})
+            return rows.filter(**{path: permissions.workspace_of(request, reference, scope=self.scope).pk})
         members = Membership.objects.filter(person=who.person, active=True)
         return rows.filter(**{f"{path}__in": members.values("workspace")})
 
