@@ -90,14 +90,13 @@ def find(workspace: UUID, environment: str, revision: str, *, using: str = "defa
 
 
 def newest(*, using: str = "default") -> list[tuple[UUID, UUID, str, str]]:
-    """Return (environment id, workspace, environment name, revision) of each environment's newest bundle."""
+    """Return (environment id, workspace, environment name, revision) of each newest bundle, the latest first."""
     with connections[using].cursor() as cursor:
         cursor.execute(
-            "SELECT DISTINCT ON (bundle.environment_id)"
-            " bundle.environment_id, environment.workspace_id, environment.name, bundle.revision"
-            " FROM registry_bundle AS bundle JOIN registry_environment AS environment"
-            " ON environment.id = bundle.environment_id"
-            " ORDER BY bundle.environment_id, bundle.created_at DESC, bundle.id DESC"
+            "SELECT environment.id, environment.workspace_id, environment.name, newest.revision"
+            " FROM registry_environment AS environment JOIN LATERAL (SELECT id, revision FROM registry_bundle AS bundle"
+            " WHERE bundle.environment_id = environment.id ORDER BY bundle.created_at DESC, bundle.id DESC LIMIT 1)"
+            " AS newest ON true ORDER BY newest.id DESC"
         )
         return [(row[0], row[1], row[2], row[3]) for row in cursor.fetchall()]
 

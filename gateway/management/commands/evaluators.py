@@ -14,6 +14,7 @@ from django.db import connection
 from audit import loop
 from audit.uuid7 import uuid7
 from gateway import evaluators, pdp
+from gateway.evaluator import KEPT
 from registry import bundles
 
 BEAT_SECONDS = 5.0  # the registry leaves out a decision point after 30 s of silence
@@ -52,7 +53,8 @@ class Keeper:
         self._name = name
         self._newest: list[tuple[UUID, UUID, str, str]] = []
         self._last: UUID | None = None
-        self._given: set[tuple[str, int, UUID, str]] = set()  # socket, its process, environment, revision
+        # By socket, its process, environment, revision: whether the evaluator took the bundle.
+        self._taken: dict[tuple[str, int, UUID, str], bool] = {}
         self._served: dict[UUID, str] = {}
         self._beat = 0.0
 
@@ -62,7 +64,8 @@ class Keeper:
             cursor.execute("SELECT id FROM registry_bundle ORDER BY id DESC LIMIT 1")
             row = cursor.fetchone()
         if row is not None and row[0] != self._last:
-            self._newest, self._last = bundles.newest(), row[0]
+            # More than an evaluator keeps would only push each other out; the rest is loaded when a call needs it.
+            self._newest, self._last = bundles.newest()[: KEPT // 2], row[0]
         fresh = {}
         for environment, workspace, name, revision in self._newest:
             if self._give(environment, workspace, name, revision) and self._served.get(environment) != revision:
@@ -80,7 +83,8 @@ class Keeper:
         complete = True
         for seat in self._pool.seats:
             key = (str(seat.path), seat.born, environment, revision)
-            if key in self._given:
+            if key in self._taken:
+                complete = complete and self._taken[key]
                 continue
             raw = raw or bundles.content_of(environment, revision)
             if raw is None:
@@ -90,9 +94,8 @@ class Keeper:
             except OSError:
                 complete = False
                 continue
-            if answer["state"] == "done":
-                self._given.add(key)
-            else:
+            self._taken[key] = answer["state"] == "done"
+            if not self._taken[key]:
                 log.error("bundle refused", environment=str(environment), revision=revision, code=answer.get("code"))
                 complete = False
         return complete
