@@ -7,7 +7,8 @@ from urllib.parse import parse_qsl, urlsplit
 from gateway.sanitize import injection
 from gateway.sanitize.recognisers import Family, Recogniser, Span
 
-_COMMENT_LONGEST = 4096
+_COMMENT_LONGEST = 2048
+_COMMENT_OPEN = 512  # looked at of a comment that nobody closes
 _CARRIER = re.compile(
     r"(?i)^(?:data|d|q|p|c|s|t|x|payload|secret|token|key|content|text|msg|message|leak|exfil|info|conversation|history|"
     r"prompt|context|summary|output|result|password|pwd|email|user|username|name|body|value|b64|base64|log|stolen)$"
@@ -46,7 +47,7 @@ def _link(text: str, start: int, end: int) -> Iterator[Span]:
 
 def _comment(text: str, start: int, end: int) -> Iterator[Span]:
     closing = text.find("-->", end, end + _COMMENT_LONGEST)
-    stop = closing + 3 if closing >= 0 else min(len(text), end + _COMMENT_LONGEST)
+    stop = closing + 3 if closing >= 0 else min(len(text), end + _COMMENT_OPEN)
     if injection.instructs(text[end:stop]):
         yield start, stop, "medium"
 
