@@ -126,9 +126,12 @@ def rotate(
 
 
 def revoke(credential: Credential, *, actor: Actor, now: datetime, correlation_id: str | None = None) -> Credential:
-    """End a credential. FOR UPDATE against the deciding call's FOR SHARE: what is decided later is denied."""
+    """End a credential: what is decided later is denied.
+
+    The lock keeps out the deciding call's FOR SHARE, but not the foreign keys of new claims.
+    """
     with transaction.atomic():
-        credential = Credential.objects.select_for_update().get(pk=credential.pk)
+        credential = Credential.objects.select_for_update(no_key=True).get(pk=credential.pk)
         if credential.kind == Credential.Kind.EXECUTOR:
             detail = "The executor's own credential has no key to lose; set a stop for the agent instead."
             raise Refusal("credential_not_revocable", detail, status=409)

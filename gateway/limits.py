@@ -5,12 +5,11 @@ once; what it returns is what the policy sees. Over a limit, the transaction rol
 """
 
 import functools
-import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import limits as rates
 import redis.exceptions
@@ -237,8 +236,7 @@ def _over(name: str, limit: int, contract: Contract) -> Refusal:
 
 def _tool_counter(release: Release, contract: Contract) -> UUID:
     """Return the id of the counter of a tool in an environment, made from their names."""
-    name = f"{release.workspace}/{release.environment}/{contract.kind}/{contract.name}"
-    return UUID(bytes=hashlib.sha256(name.encode()).digest()[:16], version=8)
+    return uuid5(release.workspace, f"{release.environment}/{contract.kind}/{contract.name}")
 
 
 def _cost(contract: Contract, given: int, output: int) -> int:

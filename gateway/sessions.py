@@ -153,9 +153,9 @@ def open(
 
 
 def close(session: UUID, *, by: Person | Principal, now: datetime, correlation_id: str) -> Session:
-    """Close a session: its later calls are denied. FOR UPDATE against the deciding call's FOR SHARE."""
+    """Close a session: its later calls are denied, by a lock that keeps out the deciding call's FOR SHARE."""
     with transaction.atomic():
-        row = Session.objects.select_for_update().get(pk=session)
+        row = Session.objects.select_for_update(no_key=True).get(pk=session)
         if row.state == Session.State.OPEN:
             _finish(row, Session.State.CLOSED, by.actor, now=now, correlation_id=correlation_id)
     crash.point("gateway.session_closed")
@@ -175,7 +175,7 @@ def expire(*, now: datetime) -> int:
     ended = 0
     for pk in over:
         with transaction.atomic():
-            row = Session.objects.select_for_update().get(pk=pk)
+            row = Session.objects.select_for_update(no_key=True).get(pk=pk)
             if row.state == Session.State.OPEN:
                 _finish(row, Session.State.EXPIRED, "system:sweeper", now=now, correlation_id=str(uuid7()))
                 ended += 1

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from django.test import override_settings
 
+from config.embedded import valkey as embedded_valkey
 from tests import embedded
 from tests.conftest import ROLES
 
@@ -58,6 +59,17 @@ def stage(_shared, db, patient):
     """The shared stage: a test brings its own credentials, sessions and values, and changes nothing else."""
     _shared.now = datetime.now(UTC)
     return _shared
+
+
+@pytest.fixture
+def valkey(tmp_path):
+    """A Valkey of the test's own that CACHE_URL points to; the value is its process."""
+    tmp_path.chmod(0o711)
+    process = embedded_valkey.start(tmp_path, tmp_path, password="open")
+    with override_settings(CACHE_URL=f"redis+unix://:open@{tmp_path}/valkey.sock"):
+        yield process
+    process.kill()
+    process.wait()
 
 
 @pytest.fixture(scope="session")
