@@ -229,9 +229,9 @@ def test_the_command_says_what_it_refused_and_fails(doomed):
     assert (adopting.returncode, output) == (0, "1 checkpoint(s) published\n")
 
 
-def test_private_keys_are_for_nobody_else_to_read(db):
+def test_private_keys_are_for_nobody_else_to_read(db, settings):
     workspace = trails.published(1)
-    path = publisher.settings.PLACET_KEYS / f"checkpoint-{workspace}.key"
+    path = settings.PLACET_KEYS / f"checkpoint-{workspace}.key"
     assert path.stat().st_mode & 0o077 == 0
     assert path.parent.stat().st_mode & 0o077 == 0
     assert keys.public(f"checkpoint-{workspace}") == [trails.key_of(workspace)]

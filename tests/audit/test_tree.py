@@ -65,7 +65,7 @@ CONSISTENCY = {
 }
 
 
-class Store(dict):
+class Store(dict[tuple[int, int], bytes]):
     """Tiles in memory, grown by batches as the sequencer grows them."""
 
     def __init__(self, leaf_hashes, batches):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
@@ -23,7 +24,7 @@ ACTOR = "system:test"
 
 def append(workspace: UUID, data=None, *, using="default", **members) -> log.Entry:
     """Append one record in a transaction of its own."""
-    given = {"actor": ACTOR, "correlation_id": "c-1", "now": datetime.now(UTC)} | members
+    given: dict[str, Any] = {"actor": ACTOR, "correlation_id": "c-1", "now": datetime.now(UTC)} | members
     with transaction.atomic(using=using):
         return log.append(given.pop("event", EVENT), workspace=workspace, data=data or {}, using=using, **given)
 
