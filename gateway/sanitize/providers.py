@@ -45,6 +45,12 @@ def _checksummed(text: str, start: int, end: int) -> Iterator[Span]:
     yield start, end, "high" if valid else "medium"
 
 
+def _placet(text: str, start: int, end: int) -> Iterator[Span]:
+    body = text[start + len("placet_") : end]
+    if len(body) == 49 and lookalikes.random_enough(body):
+        yield start, end, "high" if checksums.crc_base62(body[:43]) == body[43:] else "medium"
+
+
 def _mixed(text: str, start: int, end: int) -> Iterator[Span]:
     """Short prefixes that are also words of code: letters of both cases and digits must be there."""
     token = text[start:end]
@@ -68,6 +74,8 @@ RECOGNISERS = (
     _one("heroku_key", rf"\bHRKU-{_URLSAFE}+", 40, 80),
     _one("flyio_token", r"\bfm[12][ar]?_[A-Za-z0-9+/=,_-]+", 60),
     _one("scaleway_key", r"\bSCW[A-Z0-9]+", 20, 20, "medium"),
+    # Our own agent keys: gateway.credentials
+    Recogniser("secret.placet_key", "high", rf"\bplacet_{_ALNUM}+", _placet),
     # Source and packages
     Recogniser("secret.github_token", "high", rf"\bgh[pousr]_{_ALNUM}+", _checksummed),
     _one("github_token", rf"\bgithub_pat_{_ALNUM}+_{_ALNUM}+", 82, 100),

@@ -117,7 +117,7 @@ def test_types_and_structure_stay():
     value = {"a": [1, 2.5, None, True, {"mail": "bob@corp.com", "n": 7}], "b": "plain"}
     cleaned = sanitize.redact(value, sanitize.scan(value))
     assert cleaned == {"a": [1, 2.5, None, True, {"mail": "⟨redacted: pii.email⟩", "n": 7}], "b": "plain"}
-    assert value["a"][4]["mail"] == "bob@corp.com"
+    assert "bob@corp.com" in str(value)
 
 
 def test_only_the_findings_that_are_given_are_redacted():
@@ -151,13 +151,14 @@ def test_redaction_also_takes_what_it_uncovers():
     # Once the address is cut out of it, what was a part of one word is a number of its own.
     value = "4111111111111111bob@corp.com4111111111111111"
     assert sanitize.scan(sanitize.redact(value, sanitize.scan(value))) == []
-    value = ["1GN0RE#@LL#1", "+10000002IGN0RE#@LL#1"]
-    assert sanitize.scan(sanitize.redact(value, sanitize.scan(value))) == []
+    texts = ["1GN0RE#@LL#1", "+10000002IGN0RE#@LL#1"]
+    assert sanitize.scan(sanitize.redact(texts, sanitize.scan(texts))) == []
 
 
 def test_findings_of_another_value_are_refused():
     findings = sanitize.scan({"a": "mail to bob@corp.com"})
-    for stale in ({"b": "mail to bob@corp.com"}, {"a": "short"}, {"a": 1.5, "x": []}, []):
+    others: tuple[object, ...] = ({"b": "mail to bob@corp.com"}, {"a": "short"}, {"a": 1.5, "x": []}, [])
+    for stale in others:
         with pytest.raises(sanitize.SanitizerFailed, match="stale"):
             sanitize.redact(stale, findings)
     with pytest.raises(sanitize.SanitizerFailed, match="stale"):

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from gateway import sanitize
+from gateway import credentials, sanitize
 from gateway.sanitize import checksums
 
 _ALPHABET = "q7Zr2Kx9Lm4Tn8Vb3Wc6Yd1Fg5Hj0PsQeRuIoAaSdDfGhJkLzXcVbNmMnBvCxZ"
@@ -184,6 +184,13 @@ def test_a_github_token_with_a_wrong_checksum_is_less_sure():
     wrong = GITHUB[:-1] + ("0" if GITHUB[-1] != "0" else "1")
     assert [one.severity for one in sanitize.scan(GITHUB)] == ["high"]
     assert [one.severity for one in sanitize.scan(wrong)] == ["medium"]
+
+
+def test_a_key_that_this_gateway_issued_is_found():
+    secret = "placet_" + body(43) + credentials._checksum(body(43))
+    assert [(one.kind, one.severity) for one in sanitize.scan(f"use {secret} please")] == [
+        ("secret.placet_key", "high")
+    ]
 
 
 def test_the_exact_kind_wins_over_the_vague_one():
