@@ -1,0 +1,131 @@
+"""`make bench`: governed calls beside a bare view and bare commits, on a real installation of its own.
+
+Loopback only. Everything runs on the same processors, the load client too: trust ratios more than figures.
+"""
+
+import argparse
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[0] = str(ROOT)
+
+import django  # noqa: E402
+from django.db import connection  # noqa: E402
+
+ROUNDS = 2
+AGENTS = 16
+
+
+def main() -> None:
+    """Measure, print, write the JSON file."""
+    options = _options()
+    begun = time.monotonic()
+    _prepare()
+    # They read the settings that have just been chosen.
+    from benchmarks import machine, phases, report, steps, workspace  # noqa: PLC0415
+    from benchmarks.installation import Installation  # noqa: PLC0415
+    from config import env  # noqa: PLC0415
+    from config.supervisor import write  # noqa: PLC0415
+
+    quiet = (lambda name, line: None) if options.quiet else write
+    with Installation(env.read(), write=quiet) as installation:
+        facts = machine.facts(installation.data)
+        site = workspace.make(agents=AGENTS)
+        measured = {phase.key: phases.Measured() for phase in phases.PHASES}
+        # In rounds, so that a change of the machine's mood meets every phase.
+        for _ in range(ROUNDS):
+            for phase in phases.PHASES:
+                into = measured[phase.key]
+                phases.measure(phase, installation, site, into, seconds=options.seconds / ROUNDS)
+        answered = sum(measured[phase.key].answered for phase in phases.PHASES if phase.tool == workspace.ALLOWED)
+        trail = _trail(answered)
+        door = steps.Door(site)
+        by_step = steps.measure(door, count=options.calls)
+        by_function = steps.profile(door, count=options.calls)
+        facts["database"] = {name: _show(name) for name in ("server_version", "fsync", "synchronous_commit")}
+    figures = {name: one.document() for name, one in measured.items()}
+    document = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "revision": _revision(),
+        "seconds": options.seconds,
+        "calls": options.calls,
+        "took_s": round(time.monotonic() - begun),
+        "machine": facts | {"load_after": os.getloadavg()[0]},
+        "phases": figures,
+        "ratios": report.ratios(figures),
+        "steps": by_step,
+        "profile": by_function,
+        "trail": trail,
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(document, indent=1) + "\n")
+    report.show(document)
+    print(f"JSON: {options.out}")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each kind of load, in two rounds")
+    parser.add_argument("--calls", type=int, default=300, help="calls timed step by step, and as many profiled")
+    parser.add_argument("--quick", action="store_true", help="two seconds each and 100 calls: does it still work?")
+    parser.add_argument("--verbose", dest="quiet", action="store_false", help="show what the processes say")
+    parser.add_argument("--out", type=Path, default=ROOT / ".cache" / "bench.json", help="the JSON file")
+    options = parser.parse_args()
+    if options.quick:
+        options.seconds, options.calls = 2.0, 100
+    return options
+
+
+def _prepare() -> None:
+    """Choose a home, a port and the settings, for this process and all that it starts."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    for name in ("DATABASE_URL", "BROKER_URL", "CACHE_URL", "PLACET_PROCESS", "PLACET_BIND"):
+        os.environ.pop(name, None)
+    os.environ |= {
+        "PLACET_HOME": str(ROOT / f".placet-bench-{secrets.token_hex(3)}"),
+        "PORT": str(port),
+        "DJANGO_SETTINGS_MODULE": "benchmarks.settings",
+        "PYTHONPATH": str(ROOT),
+    }
+    django.setup()
+
+
+def _trail(answered: int) -> dict[str, Any]:
+    """Compare what was answered with what is on record, and wait until the log has it all."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM audit_record WHERE event = 'gateway.call.completed'")
+        recorded = cursor.fetchone()[0]
+        begun, first, pending = time.monotonic(), None, 1
+        while pending and time.monotonic() - begun < 60:
+            cursor.execute("SELECT count(*) FROM audit_pending")
+            pending = cursor.fetchone()[0]
+            first = pending if first is None else first
+            time.sleep(0.02)
+    drained = round(time.monotonic() - begun, 2)
+    return {"answered": answered, "recorded": recorded, "pending": first, "drained_s": drained}
+
+
+def _show(setting: str) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SHOW {setting}")
+        return str(cursor.fetchone()[0])
+
+
+def _revision() -> str:
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
+if __name__ == "__main__":
+    main()
