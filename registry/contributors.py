@@ -57,7 +57,9 @@ def identify(
 ) -> Contributor:
     """Say who an unmapped identity is. They are a contributor from then on, whatever they have approved.
 
-    :raises Refusal: role_missing, not_found, not_a_member, own_identity.
+    So is who says it: else an admin could name somebody else for their own commits and then approve them.
+
+    :raises Refusal: role_missing, not_found, not_a_member.
     """
     address = address_of(identity)
     with transaction.atomic():
@@ -73,6 +75,7 @@ def identify(
             version=version, person=person, identity=address, how="identified", defaults={"at": now}
         )
         if created:
+            add(version, actor, how="mapper", now=now)
             log.append(
                 "registry.contributor.identified",
                 workspace=version.workspace_id,

@@ -135,7 +135,7 @@ class Contributor(Row):
             ),
             models.CheckConstraint(
                 name="contributor_how",
-                condition=Q(how__in=["creator", "commit", "proposer", "credential_owner", "identified"]),
+                condition=Q(how__in=["creator", "commit", "proposer", "credential_owner", "identified", "mapper"]),
             ),
         ]
 
