@@ -13,6 +13,7 @@ class Problem(serializers.Serializer[dict[str, object]]):
     detail = serializers.CharField()
     instance = serializers.CharField()  # type: ignore[assignment]
     correlation_id = serializers.CharField()
+    field = serializers.CharField(required=False, help_text="The input at fault, if one is.")
 
 
 class RecordQuery(serializers.Serializer[dict[str, object]]):

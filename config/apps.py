@@ -9,5 +9,6 @@ class Config(AppConfig):
     name = "config"
 
     def ready(self) -> None:
-        """Make config.celery the Celery of this process, so that whoever rings the doorbell rings the right one."""
+        """Make config.celery the Celery of this process: whoever rings the doorbell then rings the right one."""
         import_module("config.celery")
+        import_module("config.openapi")

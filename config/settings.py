@@ -166,6 +166,13 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
+    "ENUM_NAME_OVERRIDES": {
+        "CallState": "gateway.models.Call.State.values",
+        "SessionState": "gateway.models.Session.State.values",
+        "HoldState": "gateway.models.Hold.State.values",
+        "RunState": "agents.models.Run.State.values",
+        "StepState": "agents.models.Step.State.values",
+    },
 }
 
 LOGGING_CONFIG = "config.logging.configure"

@@ -149,6 +149,7 @@ def tool_calls(request: HttpRequest) -> Any:
 
 # The OpenAPI document is made from this class, whichever way a request goes.
 tool_calls.cls = ToolCallsView  # type: ignore[attr-defined]
+tool_calls.initkwargs = {}  # type: ignore[attr-defined]
 
 
 def document(outcome: Outcome) -> dict[str, Any]:

@@ -80,7 +80,7 @@ class NewVersion(serializers.Serializer[Any]):
     provenance = serializers.JSONField(required=False, allow_null=True, default=None)
 
 
-class Reason(serializers.Serializer[Any]):
+class ReasonGiven(serializers.Serializer[Any]):
     reason = serializers.CharField()
 
 
@@ -184,11 +184,11 @@ class Ending(View):
 
     end = staticmethod(versions.deprecate)
 
-    @documented("Deprecate, retire or revoke a version", takes=Reason, gives=LifecycleShape, code=201)
+    @documented("Deprecate, retire or revoke a version", takes=ReasonGiven, gives=LifecycleShape, code=201)
     def post(self, request: Request, pk: UUID) -> Response:
         version = self.row(request, Version.objects.select_related("lifecycle").defer("content"), pk, "version")
         before = version.lifecycle.state
-        reason = body(request, Reason)["reason"]
+        reason = body(request, ReasonGiven)["reason"]
         row = self.end(version, actor=self.person(request), reason=reason, **asked(request))
         return made(LifecycleShape(row).data, created=row.state != before)
 

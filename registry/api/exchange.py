@@ -17,6 +17,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from audit.refusal import not_found
+from audit.shapes import Problem
 from registry import permissions, workspaces
 from registry.models import Environment, Membership, Workspace
 
@@ -28,19 +29,6 @@ PAGING = [
     OpenApiParameter("cursor", str, description="From `next` or `previous` of another page."),
     OpenApiParameter("page_size", int, description="At most 200."),
 ]
-
-
-class Problem(serializers.Serializer[Any]):
-    """RFC 9457; further members as the code says."""
-
-    type = serializers.CharField()
-    title = serializers.CharField()
-    status = serializers.IntegerField()
-    code = serializers.CharField()
-    detail = serializers.CharField()
-    instance = serializers.CharField()
-    correlation_id = serializers.CharField()
-    field = serializers.CharField(required=False)
 
 
 class Empty(serializers.Serializer[Any]):
