@@ -17,8 +17,7 @@ _LONGEST = 2000  # characters of a message
 # Obligation kinds that need members; the rest is checked by who carries them out.
 _NEEDED: Mapping[str, Mapping[str, type]] = {
     "hold": {"code": str},
-    "redact": {"path": str},
-    "cap": {"path": str, "max": int},
+    "cap": {"path": str},
     "label": {"label": str},
 }
 

@@ -246,7 +246,8 @@ _private: dict[int, evaluators.Pool] = {}
 
 def _sockets() -> list[Path]:
     """Return the sockets of the running pool; in tests, of one of this process's own if there is none."""
-    shared = sorted(settings.PLACET_SOCKETS.glob("evaluator-*.sock"))
+    names = sorted(name for name in os.listdir(settings.PLACET_SOCKETS) if name.startswith("evaluator-"))
+    shared = [settings.PLACET_SOCKETS / name for name in names]
     if not shared and settings.PLACET_PRIVATE_EVALUATORS:
         return _private_pool().paths
     return shared

@@ -23,19 +23,21 @@ allow if {
 # description: Every denial and every question for a person.
 reasons contains denial if some denial in denials
 
-reasons contains {"code": held.code, "message": held.message} if some held in holds
+reasons contains held if some held in holds
 
 # METADATA
 # title: Obligations
 # description: The questions for a person, and secrets to take out of the arguments.
-obligations contains {"kind": "hold", "code": held.code, "role": "reviewer", "quorum": 1, "expires_s": 3600} if {
+obligations contains obligation if {
 	some held in holds
+	obligation := {"kind": "hold", "code": held.code, "role": "reviewer", "quorum": 1, "expires_s": 3600}
 }
 
-obligations contains {"kind": "redact", "path": finding.path, "finding": finding.kind} if {
+obligations contains obligation if {
 	not cleared_for_secrets
 	some finding in input.findings
 	not harmless(finding)
+	obligation := {"kind": "redact", "path": finding.path, "finding": finding.kind}
 }
 
 # Denials

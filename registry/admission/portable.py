@@ -152,6 +152,11 @@ def _rule(module: Module, rule: Rule) -> None:
     parts = rule.target.parts if rule.target else (None, None)
     if len(parts) > 1 or (parts and (parts[0] is not None or rule.partial)):
         module.report(rule.line, "a rule's name is one word, or one word with a computed key.")
+    if rule.gathers and any(syntax.nodes(rule.head, "RefDot", "RefBrack", "Call")):
+        # regorus drops the whole rule, OPA only the element, when such a head is undefined for one element.
+        module.report(
+            rule.line, "what a rule gathers must be bound in its body first: one := {...}, then contains one."
+        )
 
 
 def _calls(

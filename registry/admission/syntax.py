@@ -34,7 +34,9 @@ class Rule:
     """One rule of a module: all that its definitions say, or one definition of it.
 
     :param target: the reference of the head, e.g. `reasons` or `limits[name]`.
+    :param partial: it adds to a set (`contains`).
     :param nodes: everything in head and bodies that is evaluated.
+    :param head: what it adds to a set or object.
     """
 
     name: str
@@ -43,6 +45,12 @@ class Rule:
     target: Reference | None
     partial: bool
     nodes: list[Node] = field(default_factory=list)
+    head: list[Node] = field(default_factory=list)
+
+    @property
+    def gathers(self) -> bool:
+        """Say whether it adds one element at a time."""
+        return self.partial or bool(self.target and self.target.parts)
 
 
 def rules(module: Node) -> Iterator[Rule]:
@@ -57,7 +65,8 @@ def rules(module: Node) -> Iterator[Rule]:
         target = reference(head["refr"])
         nodes = [head.get("args"), head.get("assign"), head.get("key"), body["bodies"]]
         nodes += _indices(head["refr"])
-        yield Rule(_name(target), _line(body), head_kind == "Func", target, head_kind == "Set", nodes)
+        added = [head.get("assign"), head.get("key"), _indices(head["refr"])]
+        yield Rule(_name(target), _line(body), head_kind == "Func", target, head_kind == "Set", nodes, added)
 
 
 def reference(node: Node) -> Reference | None:

@@ -63,8 +63,7 @@ CASES = {
         DENY | {"reasons": [{"code": "no", "layer": "floor"}]},
         ALLOW | {"obligations": [{"code": "x"}]},
         ALLOW | {"obligations": [{"kind": "hold"}]},
-        ALLOW | {"obligations": [{"kind": "redact"}]},
-        ALLOW | {"obligations": [{"kind": "cap", "path": "/n"}]},
+        ALLOW | {"obligations": [{"kind": "cap", "max": 1}]},
         ALLOW | {"obligations": [{"kind": "label"}]},
     ],
     "policy_malformed": [
@@ -84,7 +83,7 @@ CASES = {
         DENY | {"reasons": [REASON | {"code": "Not A Word"}]},
         DENY | {"reasons": [REASON | {"layer": "pdp"}]},
         ALLOW | {"obligations": ["hold"]},
-        ALLOW | {"obligations": [{"kind": "cap", "path": "/n", "max": True}]},
+        ALLOW | {"obligations": [{"kind": "cap", "path": 7, "max": 1}]},
         ALLOW | {"obligations": [{"kind": "hold", "code": ""}]},
         ALLOW | {"labels": [""]},
         ALLOW | {"labels": [1]},
@@ -100,6 +99,23 @@ def test_a_document_that_is_no_decision_is_a_deny_with_its_own_code(code, docume
     assert (found.allow, found.verdict, found.failure) == (False, "deny", code)
     assert [(one.code, one.layer) for one in found.reasons] == [(code, "pdp")]
     assert (found.obligations, found.labels, found.engine, found.revision) == ((), (), "e", "r")
+
+
+def test_obligations_that_the_schema_knows_are_let_through_to_who_carries_them_out():
+    schema = jsonschema_rs.validator_for(json.loads((policies.SCHEMAS / "decision-output.v1.json").read_text()))
+    for one in (
+        HOLD,
+        {"kind": "redact", "path": None, "kinds": ["secret"]},
+        {"kind": "redact", "path": "/text", "finding": "secret.jwt"},
+        {"kind": "cap", "path": "/n", "max": 3},
+        {"kind": "cap", "path": "/s", "max_length": 3},
+        {"kind": "label", "label": "untrusted"},
+        {"kind": "require_idempotency_key"},
+        {"kind": "something_later"},
+    ):
+        document = ALLOW | {"obligations": [one]}
+        assert schema.is_valid(document), one
+        assert decision.parse(document).obligations == (one,)
 
 
 def test_a_failure_is_a_deny_with_its_code():

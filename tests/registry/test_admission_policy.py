@@ -147,6 +147,10 @@ def test_a_policy_that_reaches_for_floor_baseline_router_or_another_release_is_r
         ("allow if { some quiet in input.x }\n\nquiet := 1", "hides a rule"),
         ("allow if f(1)\n\nf(input) := 1", "hides a rule"),
         ("allow if { every input in [1] { input == 1 } }", "hides a rule"),
+        ("allow if x\n\nx contains f.a if some f in input.l", "must be bound in its body first"),
+        ('allow if x\n\nx contains {"k": f["a"]} if some f in input.l', "must be bound in its body first"),
+        ("allow if x\n\nx[k] := f.a if some k, f in input.l", "must be bound in its body first"),
+        ("allow if x\n\nx contains abs(f) if some f in input.l", "must be bound in its body first"),
         ("allow if count\n\ncount := true", "that is a builtin's name"),
         ("allow if test_x\n\ntest_x := true", "belong in the policy's tests"),
         ("allow(x) := true", "allow of package policy must be a plain rule"),
@@ -219,7 +223,8 @@ WIDENING = {
     "not equal": 'allow if not refused\n\nrefused if input.call.tool.effect != "read"\n',
     "a message that needs the attribute": (
         "allow if count(reasons) == 0\n\n"
-        'reasons contains {"code": "effect", "message": sprintf("%v may not", [input.call.tool.name])} if not quiet\n\n'
+        'reasons contains {"code": "effect", "message": said} if {\n\tnot quiet\n'
+        '\tsaid := sprintf("%v may not", [input.call.tool.name])\n}\n\n'
         'quiet if input.call.tool.effect == "read"\n'
     ),
     "a label that is looked for": (

@@ -27,13 +27,17 @@ log = structlog.get_logger(__name__)
 
 
 class Command(BaseCommand):
+    requires_system_checks = ()
     help = "Start evaluator processes (as many as PLACET_EVALUATORS says, else as cores) and keep them alive."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--interval", type=float, default=0.2, help="seconds between looks for new bundles")
+        parser.add_argument(
+            "--prefix", default="evaluator-", help="start of the sockets' names; callers use evaluator-"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        pool = pdp.pool()
+        pool = pdp.pool(prefix=options["prefix"])
         pool.start()
         try:
             keeper = Keeper(pool, name=f"{socket.gethostname()}:{settings.PLACET_SOCKETS}"[:200])

@@ -17,6 +17,7 @@ log = structlog.get_logger(__name__)
 
 
 class Command(BaseCommand):
+    requires_system_checks = ()
     help = "Publish the bundles that activations wait for, and drop what has drained, until stopped."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
