@@ -39,16 +39,18 @@ def errors() -> str:
     """Return the page of every code with which a request can be refused."""
     found: dict[str, tuple[int, str]] = {}
     for path in sources():
-        for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
-            name = getattr(call.func, "id", getattr(call.func, "attr", ""))
-            if name == "Refusal" and len(call.args) >= 2 and isinstance(call.args[0], ast.Constant):
-                status = next(
-                    (k.value.value for k in call.keywords if k.arg == "status" and isinstance(k.value, ast.Constant)),
-                    400,
-                )
-                text = words(call.args[1])
-                if call.args[0].value not in found or len(text) > len(found[call.args[0].value][1]):
-                    found[call.args[0].value] = (status, text)
+        tree = ast.parse(path.read_text())
+        for scope in (node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.Module))):
+            told: dict[str, ast.expr] = {}
+            # In the order of the lines: an error's text is often named on the line before.
+            for node in sorted(ast.walk(scope), key=lambda one: getattr(one, "lineno", 0)):
+                if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                    told[node.targets[0].id] = node.value
+                elif (refusal := refused(node)) is not None:
+                    code, status, detail = refusal
+                    text = words(told.get(detail.id, detail) if isinstance(detail, ast.Name) else detail)
+                    if code not in found or len(text) > len(found[code][1]):
+                        found[code] = (status, text)
     rows = [f"| `{code}` | {status} | {text} |" for code, (status, text) in sorted(found.items())]
     intro = (
         "# Error codes\n\n"
@@ -58,6 +60,16 @@ def errors() -> str:
         "[reasons.md](reasons.md).\n\n| code | status | what it says |\n|---|---|---|\n"
     )
     return intro + "\n".join(rows) + "\n"
+
+
+def refused(node: ast.AST) -> tuple[str, int, ast.expr] | None:
+    """Return code, status and detail if `node` makes a Refusal with a literal code."""
+    if not isinstance(node, ast.Call) or getattr(node.func, "id", getattr(node.func, "attr", "")) != "Refusal":
+        return None
+    if len(node.args) < 2 or not isinstance(node.args[0], ast.Constant):
+        return None
+    statuses = [k.value.value for k in node.keywords if k.arg == "status" and isinstance(k.value, ast.Constant)]
+    return str(node.args[0].value), int(statuses[0]) if statuses else 400, node.args[1]
 
 
 def words(node: ast.expr) -> str:
