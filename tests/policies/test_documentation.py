@@ -19,8 +19,8 @@ SOURCES = (
 
 def test_every_code_of_the_decision_point_is_documented():
     found = set()
-    for path in SOURCES:
-        text = path.read_text()
+    for name in SOURCES:
+        text = (ROOT / name).read_text()
         found |= set(re.findall(r'"((?:pdp|policy|bundle)_[a-z_]+|input_invalid|denied_without_reason)"', text))
     found -= {"policy_test"}
     assert len(found) > 15

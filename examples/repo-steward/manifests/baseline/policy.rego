@@ -19,20 +19,22 @@ allow if count(denials) == 0
 # description: Every denial and every question for a person.
 reasons contains denial if some denial in denials
 
-reasons contains {"code": held.code, "message": held.message} if some held in holds
+reasons contains held if some held in holds
 
 # METADATA
 # title: Obligations
 # description: The questions for a person, and personal data to take out of what leaves the house.
-obligations contains {"kind": "hold", "code": held.code, "role": data.policy.hold.role, "quorum": data.policy.hold.quorum, "expires_s": data.policy.hold.expires_s} if {
+obligations contains obligation if {
 	some held in holds
+	obligation := object.union({"kind": "hold", "code": held.code}, data.policy.hold)
 }
 
-obligations contains {"kind": "redact", "path": finding.path, "finding": finding.kind} if {
+obligations contains obligation if {
 	not stays_inside
 	not accepts("pii")
 	some finding in input.findings
 	not impersonal(finding)
+	obligation := {"kind": "redact", "path": finding.path, "finding": finding.kind}
 }
 
 # Denials
