@@ -10,8 +10,10 @@ from django.conf import settings
 from django.db import connections
 
 from audit import canonical
+from audit.uuid7 import uuid7
 from gateway import pdp
 from registry import activations, bundle_keys, bundlefile, bundles, digest, policies, versions
+from registry.management.commands import bundler
 from registry.models import Activation, Bundle, Lifecycle, Pin, Version
 from tests import embedded
 from tests.policies import bundling
@@ -324,6 +326,14 @@ def test_the_bundler_process_publishes_what_waits_and_keeps_its_key_to_itself(bu
     assert activation.state == "published"
     assert (settings.PLACET_KEYS / "bundle.key").stat().st_mode & 0o777 == 0o600
     assert read(build.environment()).revision == activation.revision
+
+
+def test_an_environment_that_cannot_be_published_holds_up_no_other(build, people):
+    activation = request(build, build.version("policy", "baseline", policies.shipped("baseline")), people)
+    nowhere = uuid7()
+    assert bundler.publish_each([nowhere, activation.environment_id], using="bundler") == 1
+    activation.refresh_from_db()
+    assert activation.state == "published"
 
 
 def test_the_web_role_cannot_write_a_bundle(build, people, now):
