@@ -69,54 +69,13 @@ class _Parts:
 _cache: OrderedDict[tuple[UUID, str], _Parts] = OrderedDict()
 _cache_lock = Lock()
 
-# The environment of a name with its baseline, and one agent version there: the one in the slot (%(digest)s null), or
-# the one that a session keeps. `agreed` is false for what stands there by a break-glass whose time is over.
-_FIND = """
-SELECT environment.id, environment.bundle_revision, slot.id, version.id, version.digest,
-       (SELECT held.digest FROM registry_slot AS base
-          JOIN registry_artifact AS named ON named.id = base.artifact_id
-          JOIN registry_version AS held ON held.id = base.version_id
-         WHERE base.environment_id = environment.id AND named.kind = 'policy' AND named.name = 'baseline'
-           AND (base.expires_at IS NULL OR base.expires_at > statement_timestamp())) AS baseline,
-       (slot.version_id = version.id AND (slot.expires_at IS NULL OR slot.expires_at > statement_timestamp()))
-         OR (%(digest)s::text IS NOT NULL AND EXISTS (
-               SELECT FROM registry_slothistory AS history
-                WHERE history.environment_id = environment.id AND history.version_id = version.id
-                  AND history.kind IN ('activate', 'rollback'))) AS agreed,
-       EXISTS (SELECT FROM registry_lifecycle AS life WHERE life.state = 'revoked' AND (
-               life.version_id = version.id OR life.version_id IN (
-                 SELECT pin.part_id FROM registry_pin AS pin JOIN registry_version AS part ON part.id = pin.part_id
-                  WHERE pin.version_id = version.id AND part.kind IN ('policy', 'prompt')))) AS revoked
-  FROM registry_environment AS environment
-  JOIN registry_slot AS slot ON slot.environment_id = environment.id
-  JOIN registry_artifact AS agent ON agent.id = slot.artifact_id AND agent.kind = 'agent'
-  JOIN registry_version AS version ON version.artifact_id = agent.id
-       AND CASE WHEN %(digest)s::text IS NULL THEN version.id = slot.version_id AND agent.name = %(agent)s
-                ELSE version.digest = %(digest)s END
- WHERE environment.workspace_id = %(workspace)s AND environment.name = %(environment)s
-"""
+# Both functions are in migration 0005: PL/pgSQL keeps their plans.
+_FIND = "SELECT * FROM registry_resolve(%s, %s, %s, %s)"
+_SHARE = "SELECT registry_share_gate(%s, %s, %s, %s, %s, %s, %s, %s, %s)"
 _PARTS = """
 SELECT version.id, version.kind, version.name, version.digest, version.content
   FROM registry_version AS version
  WHERE version.id = %(id)s OR version.id IN (SELECT part_id FROM registry_pin WHERE version_id = %(id)s)
-"""
-_SHARE = "SELECT pg_advisory_xact_lock_shared(%s)"
-# A statement of its own: after the lock it sees what was committed while we waited for it.
-_AFTER_LOCK = """
-SELECT EXISTS (SELECT FROM registry_stop AS stop WHERE stop.workspace_id = %(workspace)s AND stop.lifted_at IS NULL
-                  AND (stop.scope = 'workspace' OR (stop.scope = 'agent' AND stop.target = %(agent)s)
-                       OR (stop.scope = 'tool' AND stop.target = %(tool)s))),
-       EXISTS (SELECT FROM registry_lifecycle AS life
-                WHERE life.version_id = ANY (%(versions)s) AND life.state = 'revoked'),
-       (SELECT held.digest || CASE life.state WHEN 'revoked' THEN ' revoked' ELSE '' END
-          FROM registry_slot AS base
-          JOIN registry_artifact AS named ON named.id = base.artifact_id
-          JOIN registry_version AS held ON held.id = base.version_id
-          JOIN registry_lifecycle AS life ON life.version_id = held.id
-         WHERE base.environment_id = %(environment)s AND named.kind = 'policy' AND named.name = 'baseline'
-           AND (base.expires_at IS NULL OR base.expires_at > statement_timestamp())),
-       (SELECT slot.expires_at IS NULL OR slot.expires_at > statement_timestamp() OR slot.version_id <> %(version)s
-          FROM registry_slot AS slot WHERE slot.id = %(slot)s)
 """
 
 
@@ -155,33 +114,26 @@ def lock_shared(release: Release, *, agent: str, tool: str, cursor: Any) -> str 
 
     :param tool: name of the tool or model that is called.
     :param cursor: of the deciding transaction.
-    :return: None, or why the call is denied: stopped, version_revoked, release_changed, break_glass_expired.
+    :return: None, or why the call is denied: stopped, version_revoked, break_glass_expired, or release_changed: it
+        was decided under another baseline than the one in force, so the caller decides again.
     """
     parts = _cache.get((release.workspace, release.digest)) or _load(release.workspace, release.digest, None, cursor)
-    cursor.execute(_SHARE, [locks.gate_key(release.workspace)])
     cursor.execute(
-        _AFTER_LOCK,
-        {
-            "workspace": release.workspace,
-            "environment": release.environment_id,
-            "slot": release.slot_id,
-            "version": parts.always[0],
-            "versions": [*parts.always, *parts.called.get(tool, ())],
-            "agent": agent,
-            "tool": tool,
-        },
+        _SHARE,
+        [
+            locks.gate_key(release.workspace),
+            release.workspace,
+            release.environment_id,
+            release.slot_id,
+            parts.always[0],
+            [*parts.always, *parts.called.get(tool, ())],
+            agent,
+            tool,
+            release.baseline,
+        ],
     )
-    stopped, revoked, baseline, current = cursor.fetchone()
-    if stopped:
-        return "stopped"
-    if revoked or (baseline or "").endswith(" revoked"):
-        return "version_revoked"
-    if not current:
-        return "break_glass_expired"
-    if baseline != release.baseline:
-        # Decided under another baseline than the one in force: the caller decides again.
-        return "release_changed"
-    return None
+    reason: str | None = cursor.fetchone()[0]
+    return reason
 
 
 def forget() -> None:
@@ -192,7 +144,7 @@ def forget() -> None:
 
 def _release(workspace: UUID, environment: str, *, agent: str | None, digest: str | None, using: str) -> Release:
     with connections[using].cursor() as cursor:
-        cursor.execute(_FIND, {"workspace": workspace, "environment": environment, "agent": agent, "digest": digest})
+        cursor.execute(_FIND, [workspace, environment, agent, digest])
         row = cursor.fetchone()
         if row is None:
             name = f"agent {agent!r}" if agent is not None else "this release"

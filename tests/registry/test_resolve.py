@@ -189,7 +189,7 @@ def test_a_live_release_is_one_query_once_it_is_known(build, live, django_assert
     with django_assert_num_queries(1):
         resolve.live(build.workspace.pk, "development", "steward")
     found = resolve.live(build.workspace.pk, "development", "steward")
-    with transaction.atomic(), django_assert_num_queries(2), connection.cursor() as cursor:
+    with transaction.atomic(), django_assert_num_queries(1), connection.cursor() as cursor:
         resolve.lock_shared(found, agent="steward", tool="git_log", cursor=cursor)
 
 
