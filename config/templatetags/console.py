@@ -62,10 +62,10 @@ def digest(value: str | bytes | None) -> SafeString:
         return mark_safe("")
     text = value if isinstance(value, str) else bytes(value).hex()
     return format_html(
-        '<span class="digest"><button type="button" class="digest-short" aria-label="Digest {}">{}</button>'
+        '<span class="digest"><button type="button" class="digest-short" aria-label="{}, short for {}">{}</button>'
         '<span class="digest-full" aria-hidden="true"><code>{}</code> <button type="button" class="button small copy" '
         'tabindex="-1" data-copy="{}" hidden>Copy</button></span></span>',
-        text, short(text), text, text,
+        short(text), text, short(text), text, text,
     )  # fmt: skip
 
 
