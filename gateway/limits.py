@@ -1,47 +1,52 @@
 """Rate, concurrency and budgets: reserved before the decision, settled or given back after the outcome.
 
-Rate tokens live in Valkey, everything else in PostgreSQL. One UPDATE … RETURNING takes all counters of a call at
-once; what it returns is what the policy sees. Over a limit, the transaction rolls back and nothing was taken.
+Rate tokens live in Valkey, everything else in PostgreSQL. One statement takes from all counters of a call, or from
+none if one is full; what it returns is what the policy sees.
 """
 
-import functools
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
-import limits as rates
-import redis.exceptions
-from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection
 from django.db.backends.utils import CursorWrapper
-from limits.storage import Storage, storage_from_string
-from limits.strategies import MovingWindowRateLimiter
 
 from audit import canonical, crash
 from audit.canonical import JSON
 from audit.refusal import Refusal
 from audit.uuid7 import uuid7
+from gateway import rates
 from registry.resolve import Contract, Release
 
 OUTPUT_TOKENS = 4096  # reserved for a model's answer when neither the caller nor the contract bounds it
-_VALKEY_SECONDS = 0.25
+_NO_LIMIT = 2**62
 # No tokenizer makes much more than one token of two bytes of text; what was really used is settled afterwards.
 _BYTES_PER_TOKEN = 2
+# All counters of a call or none: `fits` looks at the rows as they are under the lock.
 _TAKE = """
-WITH locked AS (SELECT id FROM gateway_counter WHERE id = ANY(%(counters)s) ORDER BY id FOR UPDATE),
-     -- A reservation that a crash loses was not yet decided on: its commit need not wait for the disk.
-     lazy AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)),
-     leased AS (INSERT INTO gateway_lease (id, call, fence, counters, tokens, cost_micro_usd, until)
-                SELECT %(lease)s, %(call)s, %(fence)s, %(counters)s, %(tokens)s, %(cost)s,
-                       now() + %(seconds)s * interval '1 s' FROM lazy)
-UPDATE gateway_counter c
-SET calls = c.calls + %(first)s, under_way = c.under_way + 1, tokens = c.tokens + %(tokens)s,
-    cost_micro_usd = c.cost_micro_usd + %(cost)s, touched_at = clock_timestamp()
-FROM locked WHERE c.id = locked.id
-RETURNING c.id, c.calls, c.under_way, c.tokens, c.cost_micro_usd,
-          ceil(extract(epoch FROM clock_timestamp() - c.started_at))::bigint
+WITH locked AS (
+    SELECT id, calls, under_way, tokens, cost_micro_usd,
+           ceil(extract(epoch FROM clock_timestamp() - started_at))::bigint AS seconds
+    FROM gateway_counter WHERE id = ANY(%(counters)s) ORDER BY id FOR UPDATE),
+fits AS (
+    SELECT count(*) = %(count)s
+       AND bool_and(id <> %(budget)s OR (calls + %(first)s <= %(steps)s AND tokens + %(tokens)s <= %(most_tokens)s
+           AND cost_micro_usd + %(cost)s <= %(most_cost)s AND seconds <= %(most_seconds)s))
+       AND bool_and(id <> %(tool)s OR under_way < %(concurrency)s) AS ok FROM locked),
+-- A reservation that a crash loses was not yet decided on: its commit need not wait for the disk.
+lazy AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)),
+leased AS (
+    INSERT INTO gateway_lease (id, call, fence, counters, tokens, cost_micro_usd, until)
+    SELECT %(lease)s, %(call)s, %(fence)s, %(counters)s, %(tokens)s, %(cost)s, now() + %(lasts)s * interval '1 s'
+    FROM fits, lazy WHERE ok),
+taken AS (
+    UPDATE gateway_counter c
+    SET calls = c.calls + %(first)s, under_way = c.under_way + 1, tokens = c.tokens + %(tokens)s,
+        cost_micro_usd = c.cost_micro_usd + %(cost)s, touched_at = clock_timestamp()
+    FROM locked, fits WHERE c.id = locked.id AND fits.ok)
+SELECT id, calls + %(first)s, under_way + 1, tokens + %(tokens)s, cost_micro_usd + %(cost)s, seconds, ok
+FROM locked, fits
 """
 _MAKE = """
 INSERT INTO gateway_counter (id, workspace_id, scope, calls, under_way, tokens, cost_micro_usd)
@@ -96,6 +101,7 @@ class _Count(NamedTuple):
     tokens: int
     cost_micro_usd: int
     seconds: int
+    taken: bool
 
 
 def reserve(
@@ -116,26 +122,41 @@ def reserve(
     :param seconds: after which a leaked lease is given back.
     :raises Refusal: rate_limited, rate_unavailable, concurrency_exceeded or budget_<name>_exceeded.
     """
-    seen = _rate(release, contract)
+    seen = rates.take(release, contract)
     tool = _tool_counter(release, contract) if "concurrency" in contract.content else None
     scopes: dict[UUID, str] = {session: "session"}
     if run is not None:
         scopes[run] = "run"
     if tool is not None:
         scopes[tool] = f"tool:{release.environment}:{contract.name}"
-    want = estimate(contract, arguments)
-    take: dict[str, Any] = {"lease": uuid7(), "call": call, "fence": fence, "counters": sorted(scopes)}
-    take |= {"tokens": want.tokens, "cost": want.cost_micro_usd, "seconds": seconds, "first": int(first)}
-    try:
-        counts = _take(take, scopes, release, contract, run or session, tool)
-    except Refusal as refusal:
-        # A full tool may be full of calls whose process died: give those back and look once more.
-        if refusal.code != "concurrency_exceeded" or not free_leaked(tool):
-            raise
-        counts = _take(take, scopes, release, contract, run or session, tool)
-    crash.point("gateway.reserved")
+    want, budgets = estimate(contract, arguments), release.budgets
+    take: dict[str, Any] = {
+        "lease": uuid7(),
+        "call": call,
+        "fence": fence,
+        "lasts": seconds,
+        "first": int(first),
+        "tokens": want.tokens,
+        "cost": want.cost_micro_usd,
+        "counters": sorted(scopes),
+        "count": len(scopes),
+        "budget": run or session,
+        "steps": budgets.get("steps", _NO_LIMIT),
+        "most_tokens": budgets.get("tokens", _NO_LIMIT),
+        "most_cost": budgets.get("cost_micro_usd", _NO_LIMIT),
+        "most_seconds": budgets.get("seconds", _NO_LIMIT),
+        "tool": tool or session,
+        "concurrency": contract.content["concurrency"] if tool else _NO_LIMIT,
+    }
+    counts = _take(take, scopes, release.workspace)
+    if not counts[session].taken and tool is not None and free_leaked(tool):
+        # The tool was full of calls whose process died: look once more.
+        counts = _take(take, scopes, release.workspace)
     own = counts[session]
     seen += _seen(counts, release, contract, run or session, tool)
+    if not own.taken:
+        raise _over(seen, contract)
+    crash.point("gateway.reserved")
     return Reserved(seen, own.calls, own.tokens, own.cost_micro_usd)
 
 
@@ -181,27 +202,17 @@ def free_leaked(counter: UUID | None = None) -> int:
     return len(leaked)
 
 
-def _take(
-    take: Mapping[str, Any],
-    scopes: Mapping[UUID, str],
-    release: Release,
-    contract: Contract,
-    budget: UUID,
-    tool: UUID | None,
-) -> dict[UUID, _Count]:
-    while True:
-        with transaction.atomic(), connection.cursor() as cursor:
+def _take(take: Mapping[str, Any], scopes: Mapping[UUID, str], workspace: UUID) -> dict[UUID, _Count]:
+    """Take from all counters or from none; return them as they would be with this call."""
+    with connection.cursor() as cursor:
+        while True:
             cursor.execute(_TAKE, take)
             counts = {row[0]: _Count(*row) for row in cursor.fetchall()}
-            if len(counts) == len(scopes):
-                for limit in _seen(counts, release, contract, budget, tool):
-                    if limit["used"] > limit["limit"]:
-                        raise _over(limit["name"], limit["limit"], contract)
+            missing = sorted(scopes.keys() - counts.keys())
+            if not missing:
                 return counts
-            transaction.set_rollback(True)
-        with connection.cursor() as cursor:
-            for pk in sorted(scopes.keys() - counts.keys()):
-                cursor.execute(_MAKE, [pk, release.workspace, scopes[pk]])
+            for pk in missing:
+                cursor.execute(_MAKE, [pk, workspace, scopes[pk]])
 
 
 def _seen(
@@ -225,12 +236,14 @@ def _seen(
     return seen
 
 
-def _over(name: str, limit: int, contract: Contract) -> Refusal:
-    if name == "concurrency":
-        detail = f"{limit} calls of {contract.name} are under way, which is all that its contract allows."
+def _over(seen: Sequence[Mapping[str, Any]], contract: Contract) -> Refusal:
+    """Return why the call does not fit."""
+    full = next(limit for limit in seen if limit["used"] > limit["limit"])
+    if full["name"] == "concurrency":
+        detail = f"{full['limit']} calls of {contract.name} are under way, which is all that its contract allows."
         return Refusal("concurrency_exceeded", detail, status=429, retry_after=1)
-    word = name.removeprefix("budget.")
-    detail = f"The release's budget of {limit} {word} would be exceeded."
+    word = full["name"].removeprefix("budget.")
+    detail = f"The release's budget of {full['limit']} {word} would be exceeded."
     return Refusal(f"budget_{word}_exceeded", detail, status=403)
 
 
@@ -244,31 +257,3 @@ def _cost(contract: Contract, given: int, output: int) -> int:
     total = given * prices.get("input_micro_usd_per_million_tokens", 0)
     total += output * prices.get("output_micro_usd_per_million_tokens", 0)
     return int(-(-total // 1_000_000))
-
-
-def _rate(release: Release, contract: Contract) -> list[dict[str, JSON]]:
-    rate = contract.content.get("rate")
-    if rate is None:
-        return []
-    window = rates.RateLimitItemPerSecond(rate["calls"], rate["seconds"], namespace="placet")
-    key = (str(release.workspace), release.environment, contract.kind, contract.name)
-    try:
-        limiter = MovingWindowRateLimiter(_valkey(settings.CACHE_URL))
-        taken = limiter.hit(window, *key)
-        stats = limiter.get_window_stats(window, *key)
-    except (redis.exceptions.RedisError, OSError) as error:
-        if contract.content.get("degradable") and contract.content.get("effect") == "read":
-            return []
-        detail = "The rate of this tool cannot be counted now, so it may not be called."
-        raise Refusal("rate_unavailable", detail, status=503, retry_after=5) from error
-    if not taken:
-        wait = max(1, int(stats.reset_time - time.time()) + 1)
-        detail = f"{contract.name} may be called {rate['calls']} times in {rate['seconds']} s."
-        raise Refusal("rate_limited", detail, status=429, retry_after=wait)
-    return [{"name": "rate", "used": rate["calls"] - stats.remaining, "limit": rate["calls"]}]
-
-
-@functools.cache
-def _valkey(url: str) -> Storage:
-    storage: Any = storage_from_string(url, socket_timeout=_VALKEY_SECONDS, socket_connect_timeout=_VALKEY_SECONDS)
-    return storage  # type: ignore[no-any-return]
