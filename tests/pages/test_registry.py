@@ -1,0 +1,47 @@
+"""What is registered, where it is live, and what one version is made of."""
+
+from tests.pages.reading import words
+
+
+def test_artifacts_say_where_they_are_live_alone_or_in_a_release(build, visitor, workspace, people):
+    build.live(build.release([build.version("tool", "git_log"), build.version("prompt", "system")]))
+    build.version("tool", "git_log", timeout_ms=900)
+    bob = visitor(people["bob"])
+    text = words(bob.get(f"/w/{workspace.slug}/artifacts/"))
+    assert "steward 1 development version 1" in text
+    assert "git_log 2 development in steward 1" in text
+    only = words(bob.get(f"/w/{workspace.slug}/artifacts/?kind=tool&q=git"))
+    assert "Tools git_log 2" in only and "steward-policy" not in only
+    assert "Nothing is registered that fits." in words(bob.get(f"/w/{workspace.slug}/artifacts/?q=zzz"))
+    live = words(bob.get(f"/w/{workspace.slug}/releases/"))
+    assert "steward release version 1" in live and "Nothing is live here: every call is denied." in live
+
+
+def test_a_version_shows_content_use_and_state_and_compares_with_another(build, visitor, workspace, people):
+    build.version("tool", "git_log")
+    tool = build.version("tool", "git_log", timeout_ms=900, risk="medium")
+    build.release([tool])
+    bob, where = visitor(people["bob"]), f"/w/{workspace.slug}/artifacts/tool/git_log/"
+    listed = words(bob.get(where))
+    assert "Version 2" in listed and "Version 1" in listed and "available" in listed
+    whole = bob.get(f"{where}2/")
+    assert tool.digest in whole.content.decode() and '"timeout_ms" : 900' in words(whole)
+    assert "Used by steward 1" in words(whole) and "passed" in words(whole)
+    compared = words(bob.get(f"{where}2/?against=1"))
+    assert "Against version 1" in compared and "/timeout_ms not there 900" in compared
+    assert bob.get(f"{where}2/?against=99999").status_code == 200
+    assert bob.get(f"{where}2/?against=²").status_code == 200
+    assert bob.get(f"{where}9/").status_code == 404
+
+
+def test_nobody_sees_another_workspace_s_artifacts(build, visitor, steward, people):
+    build.version("tool", "very_own")
+    where = f"/w/{steward.workspace.slug}/artifacts/"
+    assert visitor(people["bob"]).get(where).status_code == 404
+    assert visitor(steward.people["bob"]).get(f"{where}tool/very_own/").status_code == 404
+
+
+def test_settings_name_roles_and_what_does_not_count_yet(visitor, workspace, people):
+    text = words(visitor(people["bob"]).get(f"/w/{workspace.slug}/settings/"))
+    assert "Alice" in text and "author unconfirmed" in text
+    assert "production protected" in text and "No agent has a credential yet." in text
