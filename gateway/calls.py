@@ -18,11 +18,12 @@ from gateway.reasons import PASSING, deny
 from registry import resolve
 
 GRACE_SECONDS = 5  # between the end of a call's deadline and the moment when its outcome counts as unknown
-_LOCK = """
+# A statement of its own after the gate: it sees what was committed while we waited for it.
+_STANDING = """
 SELECT c.revoked_at IS NOT NULL, coalesce(c.expires_at <= clock_timestamp(), false),
-       s.state, s.expires_at <= clock_timestamp(),
+       s.state, s.sticky, s.expires_at <= clock_timestamp(),
        ARRAY(SELECT l.label FROM gateway_sessionlabel l WHERE l.root_id = s.root_id ORDER BY l.label)
-FROM gateway_credential c, gateway_session s WHERE c.id = %s AND s.id = %s FOR SHARE OF c, s
+FROM gateway_credential c, gateway_session s WHERE c.id = %s AND s.id = %s
 """
 # One statement moves the call and inserts its attempt; no row means that somebody else has the claim by now.
 _DECIDE = """
@@ -75,14 +76,14 @@ class Decided:
 
 
 def decide(facts: Facts, decision: Decision, *, seconds: float) -> Decided:
-    """Commit the decision before the act, under the locks that a stop, a revocation and a release wait for.
+    """Commit the decision before the act, behind the gate that a stop and a revocation shut.
 
     :param seconds: how long the execution may take; the lease runs that long and GRACE_SECONDS more.
     :raises Overtaken: somebody else has the claim; nothing was recorded.
     """
     approval = facts.claim.approval
     with transaction.atomic(), connection.cursor() as cursor:
-        if decision.allow and (code := _locked(cursor, facts)):
+        if decision.allow and (code := _stopped(cursor, facts)):
             decision = deny(code)
         verdict = _verdict(facts, decision)
         code = "" if verdict == "allow" else _code(decision, verdict)
@@ -254,25 +255,27 @@ def sweep(now: datetime) -> dict[str, int]:
     return swept
 
 
-def _locked(cursor: CursorWrapper, facts: Facts) -> str | None:
-    """Take FOR SHARE on all that may end the call's right to run; return why it has ended, None if it has not."""
-    at = facts.resolved
+def _stopped(cursor: CursorWrapper, facts: Facts) -> str | None:
+    """Share the gate that stops and revocations shut; return why the call may not run any more, None if it may.
+
+    The gate comes last of our locks: nobody behind it waits for a row of ours.
+    """
+    at, approval = facts.resolved, facts.claim.approval
+    if approval is not None and not holds.lock(cursor, approval):
+        return "hold_void"
     code = resolve.lock_shared(at.release, agent=at.release.agent, tool=at.contract.name, cursor=cursor)
     if code:
         return code
-    cursor.execute(_LOCK, [facts.principal.id, at.session.id])
-    revoked, expired, state, over, labels = cursor.fetchone()
+    cursor.execute(_STANDING, [facts.principal.id, at.session.id])
+    revoked, expired, state, sticky, over, labels = cursor.fetchone()
     if revoked or expired:
         return "credential_revoked" if revoked else "credential_expired"
     if state != "open" or over:
+        if sticky and state == "expired":
+            return "release_changed"  # another call has found a new release and went on in a new session
         return "session_closed" if state == "closed" else "session_expired"
-    approval = facts.claim.approval
-    if approval is None:
-        return None
-    if not holds.lock(cursor, approval):
-        return "hold_void"
     # A release decides on the session as it is now: labels that came since the input was built make it stale.
-    if tuple(labels) != at.session.labels:
+    if approval is not None and tuple(labels) != at.session.labels:
         return "release_changed"
     return None
 
@@ -288,7 +291,10 @@ def _code(decision: Decision, verdict: str) -> str:
         return decision.failure
     if verdict == "hold":
         return str(holds.demands(decision)[0]["code"])
-    return decision.reasons[0].code if decision.reasons else "policy_denied"
+    # Of the reasons, one that denies: a question for a person may stand beside it.
+    asked = {demand["code"] for demand in holds.demands(decision)}
+    denying = [reason.code for reason in decision.reasons if reason.code not in asked]
+    return next(iter([*denying, *decision.codes]), "policy_denied")
 
 
 def _window(facts: Facts) -> int | None:

@@ -16,7 +16,7 @@ from audit.refusal import Refusal, not_found
 from audit.uuid7 import uuid7
 from gateway.models import Credential, Key
 from gateway.principal import Principal
-from registry import clock
+from registry import clock, locks
 from registry.models import Environment, Membership, Person, Workspace
 
 SCOPES = {
@@ -126,16 +126,14 @@ def rotate(
 
 
 def revoke(credential: Credential, *, actor: Actor, now: datetime, correlation_id: str | None = None) -> Credential:
-    """End a credential: what is decided later is denied.
-
-    The lock keeps out the deciding call's FOR SHARE, but not the foreign keys of new claims.
-    """
+    """End a credential. Its calls are decided before, or denied: the gate lets no decision by meanwhile."""
     with transaction.atomic():
         credential = Credential.objects.select_for_update(no_key=True).get(pk=credential.pk)
         if credential.kind == Credential.Kind.EXECUTOR:
             detail = "The executor's own credential has no key to lose; set a stop for the agent instead."
             raise Refusal("credential_not_revocable", detail, status=409)
         if credential.revoked_at is None:
+            locks.gate(credential.workspace_id)
             credential.revoked_at, credential.revoked_by = now, actor.actor
             credential.save(update_fields=["revoked_at", "revoked_by"])
             _append("gateway.credential.revoked", credential, actor, now, correlation_id)

@@ -18,7 +18,7 @@ from audit.refusal import Refusal
 from audit.uuid7 import uuid7
 from gateway.models import Session
 from gateway.principal import Principal
-from registry import resolve
+from registry import locks, resolve
 from registry.models import Person
 from registry.resolve import Release
 
@@ -110,10 +110,12 @@ def open(
     on_behalf_of: str | None = None,
     parent: UUID | None = None,
     bind: Principal | None = None,
+    idle: timedelta | None = IDLE,
 ) -> Session:
     """Open a session. What the user asked is trusted only from a person, or from a credential with `sessions:open`.
 
-    :param bind: whose calls may use it; None: the first credential of that agent that does.
+    :param bind: whose calls may use it; None: the agent's that opens it, else the first credential of it that calls.
+    :param idle: it expires after so long without a call; None: only its absolute limit counts.
     :param parent: a session whose labels this one shares.
     :raises Refusal: no live release, another workspace's parent, or a claim that `by` may not make.
     """
@@ -129,9 +131,12 @@ def open(
         raise Refusal("on_behalf_of_forbidden", detail, status=403, field="on_behalf_of")
     elif (by.environment, by.agent, by.workspace) != (environment, agent, workspace):
         raise Refusal("session_forbidden", "This credential belongs to another agent or environment.", status=403)
+    if bind is None and not vouched and isinstance(by, Principal):
+        bind = by
+    if bind is not None and (bind.environment, bind.agent, bind.workspace) != (environment, agent, workspace):
+        detail = "The session can only be bound to a credential of its own agent and environment."
+        raise Refusal("session_forbidden", detail, status=403, field="credential")
     release = resolve.live(workspace, environment, agent)
-    if not vouched:
-        bind = by if isinstance(by, Principal) else None
     pk = uuid7()
     with transaction.atomic():
         root = _root(by, vouched, parent, workspace, environment, release, now=now, correlation_id=correlation_id)
@@ -146,6 +151,7 @@ def open(
             parent=parent,
             root=root,
             sticky=False,
+            idle=idle,
         )
         _record("gateway.session.opened", by.actor, pk, release, now, correlation_id, trusted=vouched)
     crash.point("gateway.session_opened")
@@ -153,9 +159,10 @@ def open(
 
 
 def close(session: UUID, *, by: Person | Principal, now: datetime, correlation_id: str) -> Session:
-    """Close a session: its later calls are denied, by a lock that keeps out the deciding call's FOR SHARE."""
+    """Close a session. Its calls are decided before, or denied: the gate lets no decision by meanwhile."""
     with transaction.atomic():
         row = Session.objects.select_for_update(no_key=True).get(pk=session)
+        locks.gate(row.workspace_id)
         if row.state == Session.State.OPEN:
             _finish(row, Session.State.CLOSED, by.actor, now=now, correlation_id=correlation_id)
     crash.point("gateway.session_closed")
@@ -255,6 +262,7 @@ def _stick(principal: Principal, release: Release, old: _Found | None, *, now: d
             parent=None,
             root=root[0] if root else None,
             sticky=True,
+            idle=None,
         )
         if made:
             _record("gateway.session.opened", principal.actor, pk, release, now, correlation_id, sticky=True)
@@ -299,12 +307,13 @@ def _insert(
     parent: UUID | None,
     root: UUID | None,
     sticky: bool,
+    idle: timedelta | None,
 ) -> bool:
     """Insert a session; False if the credential has an open sticky one already."""
     subject = on_behalf_of or f"session:{pk}"
     blob = None if request is None else sealed.seal_blob(request, workspace=release.workspace, subject=subject)
     where: list[Any] = [pk, release.workspace, release.environment, release.agent, release.digest, release.policy]
-    idle = None if sticky else int(IDLE.total_seconds())
+    seconds = int(idle.total_seconds()) if idle is not None else None
     with connection.cursor() as cursor:
         cursor.execute(
             _OPEN,
@@ -318,7 +327,7 @@ def _insert(
                 parent,
                 root or pk,
                 sticky,
-                idle,
+                seconds,
                 LONGEST.total_seconds(),
             ],
         )

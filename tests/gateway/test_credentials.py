@@ -16,7 +16,8 @@ from registry.models import Membership
 from tests.gateway.stage import DURING, at_once, effects, fresh, query
 
 _WAITING = """
-SELECT 1 FROM pg_stat_activity WHERE usename = 'placet_web' AND wait_event_type = 'Lock' AND query LIKE '%%FOR SHARE%%'
+SELECT 1 FROM pg_stat_activity
+WHERE usename = 'placet_web' AND wait_event_type = 'Lock' AND query LIKE '%%registry_share_gate%%'
 """
 
 

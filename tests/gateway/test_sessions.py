@@ -1,5 +1,7 @@
 """Sessions: who may vouch for a user, what a session is bound to, and that labels only grow."""
 
+import dataclasses
+
 import pytest
 from django.db import ProgrammingError
 
@@ -181,6 +183,17 @@ def test_the_executor_has_one_principal_per_agent_and_no_key(stage):
     assert query("SELECT 1 FROM gateway_key WHERE credential_id = %s", executor.id) == []
     session = opened(stage, stage.people["bob"], bind=executor)
     assert stage.call(executor, session=session.pk).status == "finished"
+
+
+def test_a_credential_that_starts_runs_binds_their_session_to_the_executor_and_keeps_its_labels(stage, agent):
+    executor = credentials.executor_principal(stage.workspace.pk, environment="development", agent="steward")
+    stage.call(agent, "web")
+    session = opened(stage, agent, bind=executor, idle=None, user_request="Go on.")
+    assert (session.credential_id, session.request_source, session.idle_seconds) == (executor.id, "claimed", None)
+    assert stage.call(executor, "put", session=session.pk).code == "untrusted_session"
+    with pytest.raises(Refusal) as refused:
+        opened(stage, agent, bind=dataclasses.replace(executor, agent="other"))
+    assert refused.value.code == "session_forbidden"
 
 
 def test_policies_of_open_sessions_stay_in_the_bundle(stage, agent):
