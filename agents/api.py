@@ -85,7 +85,11 @@ class RunView(APIView):
 
     permission_classes = (IsAuthenticated,)
 
-    @extend_schema(operation_id="runs_retrieve", summary="Show a run with its steps", responses={200: shapes.RunDetail, **frame.refusals()})
+    @extend_schema(
+        operation_id="runs_retrieve",
+        summary="Show a run with its steps",
+        responses={200: shapes.RunDetail, **frame.refusals()},
+    )
     def get(self, request: Request, run: UUID) -> Response:
         return Response(_detail(_find(request, run)))
 

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, OperationalError, connection, transaction
 
 from agents import doorbell, progress, runs
 from agents.models import Run, Step
@@ -68,15 +68,23 @@ CHORES: Mapping[str, Callable[[datetime], int]] = {
 
 
 def sweep() -> dict[str, int]:
-    """Do every chore once; return how much each found to do. One that fails holds up no other."""
+    """Do every chore once; return how much each found to do. One that fails holds up no other.
+
+    :raises OperationalError: the database is gone.
+    """
     return {name: _safely(name, chore) for name, chore in CHORES.items()}
 
 
 def _safely(name: str, chore: Callable[[datetime], int]) -> int:
     try:
         return chore(clock.read())
+    except OperationalError as error:
+        log.warning("a chore failed", chore=name, error=str(error).strip())
+        connection.close()
+        # If the database is gone, so is every other chore: whoever calls us waits for it.
+        connection.ensure_connection()
     except Exception as error:
         log.exception("a chore failed", chore=name)
         if isinstance(error, DatabaseError):
             connection.close()
-        return 0
+    return 0

@@ -1,15 +1,11 @@
 """`manage.py sweeper`: ring again for lost doorbells, and do what time alone makes due."""
 
-import signal
-import threading
 from typing import Any
 
-import structlog
 from django.core.management.base import BaseCommand, CommandParser
 
 from agents import sweeper
-
-log = structlog.get_logger(__name__)
+from audit import loop
 
 
 class Command(BaseCommand):
@@ -18,15 +14,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--pause", type=float, default=0.5, help="Seconds between two rounds.")
-        parser.add_argument("--once", action="store_true", help="One round, then end.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        ended = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: ended.set())
-        while True:
-            found = sweeper.sweep()
-            if any(found.values()):
-                log.debug("swept", **found)
-            if options["once"] or ended.wait(options["pause"]):
-                return
+        loop.until_stopped(_round, interval=options["pause"])
+
+
+def _round() -> int:
+    sweeper.sweep()
+    # What was found due was done; what is not due yet is not found sooner by looking again at once.
+    return 0
