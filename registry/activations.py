@@ -8,11 +8,11 @@ from django.db.models import Max
 from django.db.models.functions import Now
 
 from audit import crash, log
-from audit.refusal import Refusal, not_found
-from registry import clock, locks, memberships, proposals, quorum, slots, versions
-from registry.models import Activation, Bundle, Environment, Lifecycle, Pdp, Person, Proposal, Role, Version
+from audit.refusal import Refusal
+from registry import clock, conditions, locks, memberships, proposals, quorum, slots, versions
+from registry.models import Activation, Bundle, Environment, Person, Proposal, Role, Version
 
-FRESH = timedelta(seconds=30)
+FRESH = conditions.FRESH
 PATIENCE = timedelta(minutes=15)
 LONGEST_BREAK_GLASS = 60
 REVIEW_WITHIN = timedelta(hours=24)
@@ -26,8 +26,11 @@ def request(proposal: Proposal, *, actor: Person, now: datetime, correlation_id:
     with transaction.atomic():
         proposal = proposals.lock(proposal)
         slots.require_slot(proposal.version, proposal.environment)
-        _require_operator(actor, proposal.version, proposal.environment)
-        _require_quorum(proposal)
+        conditions.require_operator(actor, proposal.version, proposal.environment)
+        if proposal.state == "open" and proposal.expires_at > clock.read() and not quorum.missing(proposal):
+            # What the last approval still lacked has come since: evidence, or a charter that asks for less.
+            proposals.conclude(proposal, "approved", actor="system:registry", now=now, correlation_id=correlation_id)
+        conditions.require_quorum(proposal)
         activation, created = _open(
             proposal.version, proposal.environment, "activate", actor, reason, now, proposal=proposal
         )
@@ -52,12 +55,12 @@ def roll_back(
 
     :raises Refusal: role_missing, reason_missing, never_live, version_revoked, activation_pending.
     """
-    _require_reason(reason)
-    _require_same_workspace(version, environment)
+    conditions.require_reason(reason)
+    conditions.require_same_workspace(version, environment)
     with transaction.atomic():
         locks.versions(locks.with_parts(version.pk))
-        _require_operator(actor, version, environment)
-        _require_rollback(version, environment)
+        conditions.require_operator(actor, version, environment)
+        conditions.require_rollback(version, environment)
         activation, created = _open(version, environment, "rollback", actor, reason, now)
         if created:
             _record("requested", activation, actor.actor, now, correlation_id, _said(reason, actor))
@@ -83,16 +86,16 @@ def break_glass(
 
     :raises Refusal: role_missing, reason_missing, minutes_invalid, not_activatable, check_failed, version_revoked.
     """
-    _require_reason(reason)
+    conditions.require_reason(reason)
     if not 1 <= minutes <= LONGEST_BREAK_GLASS:
         detail = f"Break-glass lasts 1 to {LONGEST_BREAK_GLASS} minutes."
         raise Refusal("minutes_invalid", detail, field="minutes")
-    _require_same_workspace(version, environment)
+    conditions.require_same_workspace(version, environment)
     with transaction.atomic():
         locks.versions(locks.with_parts(version.pk))
         slots.require_slot(version, environment)
         memberships.require(actor, version.workspace_id, [Role.BREAK_GLASS], environment=environment)
-        _require_usable(version, {"revoked", "retired"})
+        conditions.require_usable(version, {"revoked", "retired"})
         for part in (version, *versions.parts_of(version)):
             for check in versions.failing_checks(part):
                 # What fails its checks may take the policy engine down with it: no emergency is helped by that.
@@ -117,10 +120,10 @@ def finish(activation: Activation, *, now: datetime, correlation_id: str, actor:
         activation = _lock(activation)
         if activation.state != "published":
             return activation
-        failure = _failure(activation)
+        failure = conditions.failure(activation)
         if failure:
             return _fail(activation, failure, now, correlation_id, actor)
-        if not _served(activation):
+        if not conditions.served(activation):
             return activation
         locks.gate(activation.workspace_id)
         slot = slots.lock(activation.environment, activation.artifact)
@@ -240,42 +243,11 @@ def _lock(activation: Activation) -> Activation:
     return rows.select_related("version", "environment", "artifact", "previous", "proposal").get(pk=activation.pk)
 
 
-def _failure(activation: Activation) -> str:
-    """Return why the activation cannot go live any more, by a code; empty if it can."""
-    ended = {"revoked"} if activation.kind == "rollback" else {"revoked", "retired"}
-    try:
-        _require_usable(activation.version, ended)
-        if activation.kind == "rollback":
-            _require_rollback(activation.version, activation.environment)
-        elif activation.expires_at is not None and activation.expires_at <= clock.read():
-            return "break_glass_expired"
-        elif activation.kind == "activate":
-            if activation.proposal is None:
-                return "quorum_missing"
-            _require_quorum(proposals.lock(activation.proposal))
-    except Refusal as refusal:
-        return refusal.code
-    return ""
-
-
 def _fail(activation: Activation, failure: str, now: datetime, correlation_id: str, actor: str) -> Activation:
     activation.state, activation.failure, activation.finished_at = "failed", failure, now
     activation.save(update_fields=["state", "failure", "finished_at"])
     _record("failed", activation, actor, now, correlation_id, {"failure": failure})
     return activation
-
-
-def _served(activation: Activation) -> bool:
-    """Say whether each decision point that has been heard of lately has the bundle, or a newer one."""
-    if activation.environment is None:
-        return True
-    bundles = Bundle.objects.filter(environment=activation.environment)
-    published = bundles.filter(revision=activation.revision).values_list("created_at", flat=True).first()
-    good = {activation.revision}
-    if published is not None:
-        good |= set(bundles.filter(created_at__gte=published).values_list("revision", flat=True))
-    pdps = Pdp.objects.filter(environment=activation.environment, last_seen__gt=clock.read() - FRESH)
-    return set(pdps.values_list("revision", flat=True)) <= good
 
 
 def _use_bundle(activation: Activation) -> None:
@@ -289,46 +261,6 @@ def _use_bundle(activation: Activation) -> None:
     if current is None or ours is None or ours > current:
         environment.bundle_revision = activation.revision
         environment.save(update_fields=["bundle_revision"])
-
-
-def _require_operator(actor: Person, version: Version, environment: Environment | None) -> None:
-    if environment is None:
-        memberships.require(actor, version.workspace_id, [Role.ADMIN, Role.OPERATOR])
-    else:
-        memberships.require(actor, version.workspace_id, [Role.OPERATOR], environment=environment)
-
-
-def _require_quorum(proposal: Proposal) -> None:
-    missing = quorum.missing(proposal)
-    if proposal.state != "approved" or missing:
-        listed = [{"code": each.code, "version": each.version, "detail": each.detail} for each in missing]
-        detail = " ".join(str(each) for each in missing) or f"The proposal is {proposal.state}, not approved."
-        raise Refusal("quorum_missing", detail, status=409, missing=listed)
-
-
-def _require_rollback(version: Version, environment: Environment | None) -> None:
-    slots.require_slot(version, environment)
-    if not slots.was_live(version, environment):
-        detail = "Only what was live there by agreement can be brought back; propose this version instead."
-        raise Refusal("never_live", detail, status=409)
-    _require_usable(version, {"revoked"})
-
-
-def _require_usable(version: Version, ended: set[str]) -> None:
-    row = Lifecycle.objects.filter(version__in=locks.with_parts(version.pk), state__in=ended).first()
-    if row is not None:
-        detail = "The version, or a part that it pins, may not be used any more."
-        raise Refusal(f"version_{row.state}", detail, status=409)
-
-
-def _require_same_workspace(version: Version, environment: Environment | None) -> None:
-    if environment is not None and environment.workspace_id != version.workspace_id:
-        raise not_found("environment")
-
-
-def _require_reason(reason: str) -> None:
-    if not reason.strip():
-        raise Refusal("reason_missing", "Say why, in one sentence.", field="reason")
 
 
 def _said(reason: str, actor: Person) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """Plain functions that bring a workspace into a state. What they do goes through the registry's own functions."""
 
 from copy import deepcopy
+from typing import Any
 
 from registry import activations, approvals, policies, proposals, versions, workspaces
 from registry.models import Activation
@@ -47,7 +48,7 @@ class Builder:
         return workspaces.environment(self.workspace.pk, name)
 
     def version(self, kind="tool", name="git_log", content=None, actor="alice", **changes):
-        defaults = {"tool": TOOL, "model": MODEL, "prompt": PROMPT, "charter": CHARTER}
+        defaults: dict[str, Any] = {"tool": TOOL, "model": MODEL, "prompt": PROMPT, "charter": CHARTER}
         content = deepcopy(content or defaults.get(kind) or policy()) | changes
         return versions.create(
             self.workspace, kind=kind, name=name, content=content, actor=self.people[actor], **self.how

@@ -389,8 +389,8 @@ def test_a_failed_check_blocks_approval_and_says_so(build, people):
 
 
 def test_a_policy_that_fails_admission_is_kept_shown_and_never_approved(build):
-    shadow = {"modules": {"policy.rego": "package placet.router\nallow := true\n"}, "data": {}, "tests": {}}
-    shadow["requires"] = "portable"
+    modules = {"policy.rego": "package placet.router\nallow := true\n"}
+    shadow = {"modules": modules, "data": {}, "tests": {}, "requires": "portable"}
     version = build.version("policy", "shadow", shadow)
     failing = versions.failing_checks(version)
     assert failing
@@ -410,8 +410,10 @@ def test_a_gate_asks_for_fresh_evidence(build, people):
     here = {"version": version, "environment": proposal.environment, "kind": "impact", "digest": version.digest}
     Evidence.objects.create(**here, at=build.how["now"] - timedelta(hours=2))
     assert approvals.missing(proposal)
+    refused("quorum_missing", activations.request, proposal, actor=people["olga"], **build.how)
     Evidence.objects.create(**here, at=build.how["now"])
     assert approvals.missing(proposal) == []
+    assert build.activate(proposal).state == "live"
 
 
 def test_a_charter_needs_the_quorum_of_the_charter_in_force(build, people):

@@ -6,7 +6,7 @@ import secrets
 import pytest
 from django.urls import get_resolver
 
-from registry import memberships, stops, versions, workspaces
+from registry import memberships, permissions, stops, versions, workspaces
 from registry.models import Activation, Approval, Grant, Membership, Person, Proposal, Version
 from tests.registry.builders import TOOL, policy, publish
 
@@ -283,7 +283,7 @@ def rows(build, people):
         "artifacts": version.artifact_id,
         "versions": version.pk,
         "proposals": proposal.pk,
-        "approvals": Approval.objects.filter(proposal=proposal).first().pk,
+        "approvals": Approval.objects.filter(proposal=proposal)[0].pk,
         "slots": version.slots.get().pk,
         "activations": activation.pk,
         "stops": stop.pk,
@@ -412,8 +412,9 @@ def test_a_view_that_names_no_permission_is_closed():
     from rest_framework.settings import api_settings
 
     assert settings.REST_FRAMEWORK["DEFAULT_PERMISSION_CLASSES"] == ["registry.permissions.DenyAll"]
-    (default,) = api_settings.DEFAULT_PERMISSION_CLASSES
-    assert default().has_permission(None, None) is False
+    classes: list = list(api_settings.DEFAULT_PERMISSION_CLASSES)  # type: ignore[type-arg]
+    assert classes == [permissions.DenyAll]
+    assert permissions.DenyAll().has_permission(None, None) is False  # type: ignore[arg-type]
 
 
 def test_every_method_is_documented_with_its_errors():

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rest_framework.views import APIView
 
 from audit.refusal import Refusal
 from registry import charters, content, evidence, memberships, permissions, proposals, transitions, versions
@@ -105,7 +106,7 @@ def ask(person=None, principal=None):
 )
 def test_the_trail_is_read_by_role(people, workspace, name, purpose, allowed):
     trail, request = permissions.MayReadTrail(), ask(people[name])
-    assert trail.has_permission(request, None)
+    assert trail.has_permission(request, APIView())
     assert trail.actor(request) == f"person:{people[name].pk}"
     for reference in (workspace.slug, str(workspace.pk)):
         if allowed:
@@ -120,7 +121,7 @@ def test_a_stranger_finds_no_workspace_and_nobody_is_asked_to_sign_in(people, wo
     with pytest.raises(Refusal) as refused:
         permissions.MayReadTrail().workspace(ask(people["mallory"]), workspace.slug, purpose="read")
     assert refused.value.code == "not_found"
-    assert not permissions.MayReadTrail().has_permission(ask(), None)
+    assert not permissions.MayReadTrail().has_permission(ask(), APIView())
     with pytest.raises(Refusal) as refused:
         permissions.requester(ask())
     assert refused.value.status == 401

@@ -192,7 +192,7 @@ def test_what_is_no_plain_json_of_bounded_size_is_refused(build, workspace, peop
 
 
 def test_deep_content_is_refused(build):
-    deep: dict = {}
+    deep: dict[str, object] = {}
     for _ in range(40):
         deep = {"properties": deep}
     with pytest.raises(Refusal) as refused:
