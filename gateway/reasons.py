@@ -7,7 +7,6 @@ from gateway.decision import Decision, Reason
 REASONS = {
     # The caller's side: what was asked cannot be done so.
     "scope_missing": "The credential has no scope for this kind of call.",
-    "agent_unknown": "A person calls no tools; use a credential of an agent.",
     "session_unknown": "There is no such session for this credential.",
     "session_closed": "The session was closed; open a new one.",
     "session_expired": "The session has expired; open a new one.",
@@ -22,7 +21,6 @@ REASONS = {
     "model_unknown": "The release pins no such model.",
     "arguments_invalid": "The arguments do not fit the contract.",
     "arguments_too_large": "The arguments are too large, or have no canonical JSON form.",
-    "prompt_unknown": "The release pins no such prompt.",
     # Limits.
     "rate_limited": "The tool's rate is used up for now.",
     "rate_unavailable": "The tool's rate cannot be counted now.",
@@ -35,7 +33,6 @@ REASONS = {
     "contract_invalid": "The contract's schema cannot be used.",
     "sanitizer_failed": "The arguments could not be examined.",
     "obligation_unknown": "The policy asks for something that this gateway cannot do.",
-    "obligation_failed": "What the policy asks for cannot be done to these arguments.",
     "gateway_failed": "An error of the gateway; nothing was executed.",
     "decision_unrecorded": "The decision could not be recorded, so nothing was executed.",
     "release_changed": "The release was replaced or stopped while the call was decided.",
