@@ -159,7 +159,8 @@ def age(activation, minutes):
             name, _, column = table.partition(" WHERE ")
             key = activation.pk if column == "id" else activation.version_id
             cursor.execute(
-                f"UPDATE {name} SET expires_at = expires_at - make_interval(mins => %s) WHERE {column} = %s AND expires_at IS NOT NULL",
+                f"UPDATE {name} SET expires_at = expires_at - make_interval(mins => %s)"
+                f" WHERE {column} = %s AND expires_at IS NOT NULL",
                 [minutes, key],
             )
 
