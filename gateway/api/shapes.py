@@ -51,7 +51,7 @@ class Outcome(Shape):
 class CallQuery(PageQuery):
     """Which calls to list."""
 
-    state = serializers.ChoiceField(choices=Call.State.values, required=False)
+    state = serializers.ChoiceField(choices=Call.State.choices, required=False)
     session = serializers.UUIDField(required=False)
     environment = serializers.CharField(required=False)
     agent = serializers.CharField(required=False)
@@ -70,7 +70,7 @@ class CallRow(Shape):
     session = serializers.UUIDField(allow_null=True)
     run = serializers.JSONField(allow_null=True)
     correlation_id = serializers.CharField()
-    state = serializers.ChoiceField(choices=Call.State.values)
+    state = serializers.ChoiceField(choices=Call.State.choices)
     code = serializers.CharField(allow_blank=True)
     attempt = serializers.IntegerField()
     effect = serializers.CharField(allow_blank=True)
@@ -119,7 +119,7 @@ class SessionRequest(Shape):
 class SessionQuery(PageQuery):
     """Which sessions to list."""
 
-    state = serializers.ChoiceField(choices=Session.State.values, required=False)
+    state = serializers.ChoiceField(choices=Session.State.choices, required=False)
     environment = serializers.CharField(required=False)
     agent = serializers.CharField(required=False)
 
@@ -134,11 +134,11 @@ class SessionRow(Shape):
     credential = serializers.UUIDField(allow_null=True)
     opener = serializers.CharField()
     on_behalf_of = serializers.CharField(allow_null=True)
-    request_source = serializers.ChoiceField(choices=Session.Source.values)
+    request_source = serializers.ChoiceField(choices=Session.Source.choices)
     parent = serializers.UUIDField(allow_null=True)  # type: ignore[assignment]
     root = serializers.UUIDField()  # type: ignore[assignment]
     sticky = serializers.BooleanField()
-    state = serializers.ChoiceField(choices=Session.State.values)
+    state = serializers.ChoiceField(choices=Session.State.choices)
     labels = serializers.ListField(child=serializers.CharField())
     opened_at = serializers.DateTimeField()
     expires_at = serializers.DateTimeField()
@@ -213,7 +213,7 @@ class CredentialPage(Shape):
 class HoldQuery(PageQuery):
     """Which holds to list."""
 
-    state = serializers.ChoiceField(choices=Hold.State.values, required=False)
+    state = serializers.ChoiceField(choices=Hold.State.choices, required=False)
     environment = serializers.CharField(required=False)
     agent = serializers.CharField(required=False)
 
@@ -235,7 +235,7 @@ class HoldRow(Shape):
     environment = serializers.CharField()
     agent = serializers.CharField()
     name = serializers.CharField()
-    state = serializers.ChoiceField(choices=Hold.State.values)
+    state = serializers.ChoiceField(choices=Hold.State.choices)
     codes = serializers.ListField(child=serializers.CharField())
     requirements = serializers.JSONField(help_text="[{code, role, quorum}]: each must be met.")
     digest = serializers.CharField(help_text="Send it back with your verdict.")
