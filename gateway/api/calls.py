@@ -111,7 +111,9 @@ class ToolCallView(APIView):
     @extend_schema(operation_id="tool_calls_retrieve", responses={200: shapes.CallDetail, **frame.refusals(410)})
     def get(self, request: ApiRequest, call: UUID) -> Response:
         row = _find(request, call)
-        return Response(_row(row) | {"outcome": document(recall.outcome(row.pk))})
+        outcome = document(recall.outcome(row.pk))
+        _, executed = recall.arguments_of(row.decided_record) if row.decided_record else (None, None)
+        return Response(_row(row) | {"arguments": executed, "outcome": outcome})
 
 
 class SettlementsView(APIView):

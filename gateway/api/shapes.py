@@ -90,8 +90,9 @@ class CallPage(Shape):
 
 
 class CallDetail(CallRow):
-    """One call with its outcome."""
+    """One call with its arguments as executed (or as they would have been) and its outcome."""
 
+    arguments = serializers.JSONField(allow_null=True)
     outcome = Outcome()
 
 
