@@ -1,0 +1,482 @@
+"""Every address and method of Placet, a request that is right for it, and what each role is answered.
+
+A route is written as the resolver writes it. `ask` makes the request against a fresh object, so that a refusal is about
+the role and nothing else: for every row at least one role is let through with the very same request.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+from uuid import uuid4
+
+from tests.gateway.stage import fresh
+from tests.registry.builders import TOOL
+from tests.world import DEVELOPMENT, ROLES, World
+
+MEMBERS = "alice bob carol dave olga adam eve"
+V1 = "api/v1/"
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One request. `about` fills the route: member -> value, in any text form."""
+
+    about: Mapping[str, Any] = field(default_factory=dict)
+    body: Mapping[str, Any] | None = None
+    query: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method of one route.
+
+    :param answers: role -> status. :param event: what a success puts on record; "" for what changes nothing that is
+        governed. :param note: what kind of request it is, where a route takes several.
+    """
+
+    method: str
+    route: str
+    answers: Mapping[str, int]
+    ask: Callable[[World], Ask]
+    event: str = ""
+    note: str = ""
+
+    @property
+    def page(self) -> bool:
+        """Say whether people see it in a browser."""
+        return not self.route.startswith((V1, "log/"))
+
+    @property
+    def allowed(self) -> list[str]:
+        """Return the roles that are let through."""
+        return [role for role, status in self.answers.items() if status < 400 and not self._led_away(role)]
+
+    @property
+    def refused(self) -> list[str]:
+        """Return the roles that are not."""
+        return [role for role in ROLES if role not in self.allowed]
+
+    def path(self, ask: Ask) -> str:
+        """Return the address of the request."""
+        path = "/" + self.route
+        for name, value in ask.about.items():
+            path = path.replace(f"<{name}>", str(value))
+        assert "<" not in path, path
+        return path + ("?" + urlencode(ask.query) if ask.query else "")
+
+    def send(self, world: World, role: str, ask: Ask, *, csrf: bool = False) -> Any:
+        """Send the request as that role."""
+        body = dict(ask.body) if ask.body is not None else None
+        return world.send(role, self.method, self.path(ask), body, form=self.page, csrf=csrf, **ask.headers)
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.route}{' ' + self.note if self.note else ''}"
+
+    def _led_away(self, role: str) -> bool:
+        return role in _UNKNOWN and self.answers[role] == 302 and self.route.partition("/")[0] in ("", "w")
+
+
+# Roles that have no session of a browser: a page leads them to the login.
+_UNKNOWN = ("anonymous", "agent", "foreign")
+
+
+def may(names: str, status: int = 200, **others: int) -> dict[str, int]:
+    """Return the answers of a REST address: `status` to those named, 404 to strangers, 403 to the rest."""
+    base = dict.fromkeys(ROLES, 403) | {"anonymous": 401, "mallory": 404}
+    return base | dict.fromkeys(names.split(), status) | others
+
+
+def visits(names: str, status: int = 200, **others: int) -> dict[str, int]:
+    """Return the answers of a page: who has no session is led to the login, to strangers it does not exist."""
+    return may(names, status, anonymous=302, agent=302, foreign=302) | others
+
+
+def everybody(status: int = 200, **others: int) -> dict[str, int]:
+    """Return the same answer for all."""
+    return dict.fromkeys(ROLES, status) | others
+
+
+def nothing(world: World) -> Ask:
+    """Ask for an address that needs no more."""
+    return Ask()
+
+
+def mine(world: World) -> Ask:
+    """Ask for a list of the workspace."""
+    return Ask(query={"workspace": world.slug})
+
+
+def here(world: World) -> Ask:
+    """Ask for a page of the workspace."""
+    return Ask({"slug:slug": world.slug})
+
+
+def one(make: Callable[[World], Any], name: str = "pk", **body: Any) -> Callable[[World], Ask]:
+    """Return what asks about the row, or the id, that `make` makes."""
+    return lambda world: Ask({f"uuid:{name}": _id(make(world))}, body or None)
+
+
+def on_page(make: Callable[[World], Any], **body: Any) -> Callable[[World], Ask]:
+    """Return what asks for the page of the row that `make` makes."""
+    return lambda world: Ask({"slug:slug": world.slug, "uuid:pk": _id(make(world))}, body or None)
+
+
+def sends(**body: Callable[[World], Any] | Any) -> Callable[[World], Ask]:
+    """Return what sends `body`; its functions make what is new each time."""
+    return lambda world: Ask(body={name: each(world) if callable(each) else each for name, each in body.items()})
+
+
+def workspace(world: World) -> str:
+    """Return the slug of the workspace."""
+    return world.slug
+
+
+def _id(row: Any) -> str:
+    return str(getattr(row, "pk", row))
+
+
+def _expiry(world: World) -> str:
+    return (datetime.now(UTC) + timedelta(days=3)).isoformat()
+
+
+def _about_version(world: World, **body: Any) -> Ask:
+    version = world.version()
+    about = {"slug:slug": world.slug, "slug:kind": version.kind, "str:name": version.name, "int:number": version.number}
+    return Ask(about, {"environment": "development", "digest": version.digest} if body else None)
+
+
+def _reviewed(world: World) -> Ask:
+    proposal = world.proposal()
+    return Ask({"uuid:pk": proposal.pk}, {"comment": "Good."}, headers={"If-Match": f'"{proposal.version.digest}"'})
+
+
+def _verdict(world: World) -> Ask:
+    proposal = world.proposal()
+    body = {"verdict": "approve", "digest": proposal.version.digest, "comment": "Good."}
+    return Ask({"slug:slug": world.slug, "uuid:pk": proposal.pk}, body)
+
+
+def _activation_page(world: World) -> Ask:
+    proposal = world.proposal(world.agent_version(), approved=True)
+    return Ask({"slug:slug": world.slug, "uuid:pk": proposal.pk}, {"digest": proposal.version.digest})
+
+
+def _held(world: World) -> Ask:
+    hold = world.hold()
+    return Ask({"uuid:hold": hold.pk}, {"digest": hold.digest, "comment": "Fine."})
+
+
+def _held_page(world: World) -> Ask:
+    hold = world.hold()
+    return Ask({"slug:slug": world.slug, "uuid:pk": hold.pk}, {"verdict": "approve", "digest": hold.digest})
+
+
+def _called(world: World) -> Ask:
+    body = {"name": "put", "arguments": {"value": fresh()}}
+    return Ask(body=body, headers={"Idempotency-Key": fresh("key")})
+
+
+def _begun(world: World) -> Ask:
+    body = {"workspace": world.slug, "goal": "Do it.", **DEVELOPMENT}
+    return Ask(body=body, headers={"Idempotency-Key": fresh("key")})
+
+
+def _pushed(kind: str) -> Callable[[World], Ask]:
+    def ask(world: World) -> Ask:
+        version = world.lived() if kind == "rollback" else world.agent_version()
+        body = {"kind": kind, "version": _id(version), "environment": "development", "reason": "Fire."}
+        return Ask(body=body)
+
+    return ask
+
+
+def _identified(world: World) -> Ask:
+    body = {"identity": "ghost@example.org", "username": world.people["carol"].username}
+    return Ask({"uuid:pk": world.version(ghost=True).pk}, body)
+
+
+def _slot(world: World) -> Any:
+    from registry.models import Slot
+
+    return Slot.objects.filter(workspace=world.workspace, artifact__name="steward").get()
+
+
+def _activation(world: World) -> Any:
+    from registry.models import Activation
+
+    return Activation.objects.filter(workspace=world.workspace).latest("pk")
+
+
+def _member(world: World) -> Any:
+    from registry.models import Membership
+
+    return Membership.objects.get(workspace=world.workspace, person=world.people["bob"])
+
+
+def _grant(world: World) -> Any:
+    return _member(world).grants.get(role="reviewer")
+
+
+def _tile(place: str) -> Callable[[World], Ask]:
+    return lambda world: Ask({"slug:workspace": world.slug, "str:level": "0", "path:place": place})
+
+
+READERS, EXPORTERS = "carol dave olga adam", "dave adam"
+SYSTEM = [
+    Row("GET", "livez", everybody(), nothing),
+    Row("GET", "readyz", everybody(), nothing),
+    Row("GET", "metrics", everybody(), nothing),
+    Row("GET", f"{V1}openapi.json", everybody(), nothing),
+]
+REGISTRY = [
+    Row("GET", f"{V1}workspaces/", may(MEMBERS), mine),
+    Row("GET", f"{V1}workspaces/<uuid:pk>/", may(MEMBERS), one(lambda world: world.workspace)),
+    Row("GET", f"{V1}memberships/", may(MEMBERS), mine),
+    Row(
+        "POST", f"{V1}memberships/", may("adam", 201),
+        sends(workspace=workspace, username=lambda world: world.person().username), "registry.membership.created",
+    ),
+    Row("GET", f"{V1}memberships/<uuid:pk>/", may(MEMBERS), one(_member)),
+    Row(
+        "DELETE", f"{V1}memberships/<uuid:pk>/", may("adam", 204), one(World.member),
+        "registry.membership.deactivated",
+    ),
+    Row("GET", f"{V1}grants/", may(MEMBERS), mine),
+    Row(
+        "POST", f"{V1}grants/", may("adam", 201), sends(membership=lambda world: _id(world.member()), role="author"),
+        "registry.grant.created",
+    ),
+    Row("GET", f"{V1}grants/<uuid:pk>/", may(MEMBERS), one(_grant)),
+    Row("DELETE", f"{V1}grants/<uuid:pk>/", may("adam", 204), one(World.grant), "registry.grant.revoked"),
+    Row(
+        "POST", f"{V1}grants/<uuid:pk>/confirmation/", may("adam", 201), one(lambda world: world.grant("anna")),
+        "registry.grant.confirmed",
+    ),
+    Row("GET", f"{V1}environments/", may(MEMBERS), mine),
+    Row(
+        "POST", f"{V1}environments/", may("adam", 201), sends(workspace=workspace, name=lambda world: fresh("e")),
+        "registry.environment.created",
+    ),
+    Row(
+        "GET", f"{V1}environments/<uuid:pk>/", may(MEMBERS),
+        one(lambda world: world.build.environment()),
+    ),
+    Row(
+        "POST", f"{V1}environments/<uuid:pk>/protection/", may("adam", 201), one(World.environment),
+        "registry.environment.protected",
+    ),
+    Row("GET", f"{V1}artifacts/", may(MEMBERS), mine),
+    Row("GET", f"{V1}artifacts/<uuid:pk>/", may(MEMBERS), one(lambda world: world.release.artifact)),
+    Row("GET", f"{V1}versions/", may(MEMBERS, agent=200, foreign=404), mine),
+    Row(
+        "POST", f"{V1}versions/", may("alice agent", 201, foreign=404),
+        sends(workspace=workspace, kind="tool", name=lambda world: fresh("tool"), content=TOOL),
+        "registry.version.created",
+    ),
+    Row("GET", f"{V1}versions/<uuid:pk>/", may(MEMBERS, agent=200, foreign=404), one(lambda world: world.release)),
+    Row("GET", f"{V1}versions/<uuid:pk>/contributors/", may(MEMBERS), one(lambda world: world.release)),
+    Row(
+        "POST", f"{V1}versions/<uuid:pk>/contributors/", may("adam", 201), _identified,
+        "registry.contributor.identified",
+    ),
+    Row("GET", f"{V1}versions/<uuid:pk>/checks/", may(MEMBERS), one(lambda world: world.release)),
+    Row("POST", f"{V1}versions/<uuid:pk>/checks/", may("alice", 201), one(World.version), "registry.version.checked"),
+    Row(
+        "POST", f"{V1}versions/<uuid:pk>/deprecation/", may("alice olga", 201), one(World.version, reason="Old."),
+        "registry.version.deprecated",
+    ),
+    Row(
+        "POST", f"{V1}versions/<uuid:pk>/retirement/", may("olga", 201),
+        one(lambda world: world.version(deprecated=True), reason="Old."), "registry.version.retired",
+    ),
+    Row(
+        "POST", f"{V1}versions/<uuid:pk>/revocation/", may("carol adam", 201), one(World.version, reason="Leaky."),
+        "registry.version.revoked",
+    ),
+    Row("GET", f"{V1}evidence/", may(MEMBERS), mine),
+    Row("GET", f"{V1}proposals/", may(MEMBERS, agent=200, foreign=404), mine),
+    Row(
+        "POST", f"{V1}proposals/", may("alice agent", 201, foreign=404),
+        sends(version=lambda world: _id(world.version()), environment="development"), "registry.proposal.opened",
+    ),
+    Row("GET", f"{V1}proposals/<uuid:pk>/", may(MEMBERS, agent=200, foreign=404), one(World.proposal)),
+    Row(
+        "POST", f"{V1}proposals/<uuid:pk>/withdrawal/", may("alice adam", 201), one(World.proposal),
+        "registry.proposal.withdrawn",
+    ),
+    Row("GET", f"{V1}proposals/<uuid:pk>/approvals/", may(MEMBERS), one(World.proposal)),
+    Row("POST", f"{V1}proposals/<uuid:pk>/approvals/", may("bob", 201), _reviewed, "registry.approval.created"),
+    Row(
+        "POST", f"{V1}approvals/<uuid:pk>/withdrawal/", may("bob", 201), one(World.approval),
+        "registry.approval.withdrawn",
+    ),
+    Row("GET", f"{V1}slots/", may(MEMBERS), mine),
+    Row("GET", f"{V1}slots/<uuid:pk>/", may(MEMBERS), one(_slot)),
+    Row("GET", f"{V1}slots/<uuid:pk>/history/", may(MEMBERS), one(_slot)),
+    Row("GET", f"{V1}activations/", may(MEMBERS), mine),
+    Row(
+        "POST", f"{V1}activations/", may("olga", 201),
+        sends(proposal=lambda world: _id(world.proposal(world.agent_version(), approved=True))),
+        "registry.activation.requested",
+    ),
+    Row(
+        "POST", f"{V1}activations/", may("olga", 201), _pushed("rollback"), "registry.activation.requested",
+        "rollback",
+    ),
+    Row(
+        "POST", f"{V1}activations/", may("eve", 201), _pushed("break_glass"), "registry.activation.requested",
+        "break-glass",
+    ),
+    Row("GET", f"{V1}activations/<uuid:pk>/", may(MEMBERS), one(_activation)),
+    Row(
+        "POST", f"{V1}activations/<uuid:pk>/review/", may("bob carol adam", 201),
+        one(World.glass_broken, comment="It was right."), "registry.activation.reviewed",
+    ),
+    Row("GET", f"{V1}stops/", may(MEMBERS), mine),
+    Row(
+        "POST", f"{V1}stops/", may("olga carol adam", 201),
+        sends(workspace=workspace, scope="agent", target=lambda world: fresh("agent"), reason="Wild."),
+        "registry.stop.created",
+    ),
+    Row("GET", f"{V1}stops/<uuid:pk>/", may(MEMBERS), one(World.stop)),
+    Row("DELETE", f"{V1}stops/<uuid:pk>/", may("olga carol adam", 204), one(World.stop), "registry.stop.lifted"),
+]  # fmt: skip
+# A credential sees its own calls, sessions and runs, whatever workspace it asks about; the foreign one has none.
+OWN = {"agent": 200, "foreign": 200}
+GATEWAY = [
+    Row("GET", f"{V1}tool-calls/", may(MEMBERS, **OWN), mine),
+    # Only a credential makes calls. The foreign one has nothing live in its own workspace: denied there.
+    Row(
+        "POST", f"{V1}tool-calls/", everybody(401, agent=200, foreign=403), _called, "gateway.call.decided",
+    ),
+    Row("GET", f"{V1}tool-calls/<uuid:call>/", may(MEMBERS, agent=200, foreign=404), one(World.finished, "call")),
+    Row(
+        "POST", f"{V1}tool-calls/<uuid:call>/settlements/", may("bob olga", 201),
+        one(World.lost, "call", outcome="happened"), "gateway.call.settled",
+    ),
+    Row("GET", f"{V1}sessions/", may(MEMBERS, **OWN), mine),
+    Row(
+        "POST", f"{V1}sessions/", may("alice bob carol olga agent", 201, foreign=409),
+        sends(workspace=workspace, **DEVELOPMENT), "gateway.session.opened",
+    ),
+    Row("GET", f"{V1}sessions/<uuid:session>/", may(MEMBERS, agent=200, foreign=404), one(World.session, "session")),
+    Row(
+        "POST", f"{V1}sessions/<uuid:session>/closures/", may("carol olga adam agent", 201, foreign=404),
+        one(World.session, "session"), "gateway.session.closed",
+    ),
+    Row("GET", f"{V1}credentials/", may(MEMBERS), mine),
+    Row(
+        "POST", f"{V1}credentials/", may("olga adam", 201),
+        sends(workspace=workspace, scopes=["tools:call"], expires_at=_expiry, **DEVELOPMENT),
+        "gateway.credential.created",
+    ),
+    Row("GET", f"{V1}credentials/<uuid:credential>/", may(MEMBERS), one(World.credential, "credential")),
+    Row(
+        "POST", f"{V1}credentials/<uuid:credential>/rotations/", may("alice olga adam", 201),
+        lambda world: Ask({"uuid:credential": world.credential()}, {"expires_at": _expiry(world)}),
+        "gateway.credential.rotated",
+    ),
+    Row(
+        "POST", f"{V1}credentials/<uuid:credential>/revocations/", may("alice carol olga adam", 201),
+        one(World.credential, "credential"), "gateway.credential.revoked",
+    ),
+    Row("GET", f"{V1}holds/", may(MEMBERS), mine),
+    Row("GET", f"{V1}holds/<uuid:hold>/", may(MEMBERS), one(World.hold, "hold")),
+    Row("POST", f"{V1}holds/<uuid:hold>/approvals/", may("bob", 201), _held, "gateway.hold.approved"),
+    Row("POST", f"{V1}holds/<uuid:hold>/rejections/", may("bob", 201), _held, "gateway.hold.rejected"),
+]  # fmt: skip
+AGENTS = [
+    Row("GET", f"{V1}runs/", may(MEMBERS, **OWN), mine),
+    Row("POST", f"{V1}runs/", may("alice olga agent", 201, foreign=404), _begun, "agents.run.created"),
+    Row("GET", f"{V1}runs/<uuid:run>/", may(MEMBERS, agent=200, foreign=404), one(World.begun, "run")),
+    Row(
+        "POST", f"{V1}runs/<uuid:run>/cancellations/", may("alice olga agent", 201, foreign=404),
+        one(World.begun, "run"), "agents.cancellation.requested",
+    ),
+    Row(
+        "POST", f"{V1}steps/<uuid:step>/requeues/", may("alice olga", 201), one(World.dead_step, "step"),
+        "agents.step.requeued",
+    ),
+]  # fmt: skip
+TRAIL = [
+    Row("GET", f"{V1}records/", may(READERS), mine),
+    Row("GET", f"{V1}records/<uuid:record>/", may(READERS), one(World.record, "record")),
+    Row("GET", f"{V1}records/<uuid:record>/proof/", may(READERS), one(World.record, "record")),
+    Row("GET", f"{V1}checkpoints/", may(READERS), mine),
+    Row("GET", f"{V1}checkpoints/<uuid:checkpoint>/", may(READERS), one(World.checkpoint, "checkpoint")),
+    Row(
+        "GET", f"{V1}checkpoints/<uuid:checkpoint>/consistency/", may(READERS),
+        lambda world: Ask({"uuid:checkpoint": world.checkpoint()}, query={"from": 1}),
+    ),
+    Row("GET", f"{V1}exports/", may(EXPORTERS), mine),
+    Row("POST", f"{V1}exports/", may(EXPORTERS, 201), sends(workspace=workspace), "audit.export.created"),
+    Row("GET", f"{V1}exports/<uuid:export>/", may(EXPORTERS), one(World.export, "export")),
+    Row(
+        "GET", f"{V1}exports/<uuid:export>/content/", may(EXPORTERS), one(World.export, "export"),
+        "audit.export.downloaded",
+    ),
+    Row("GET", "log/<slug:workspace>/checkpoint", may(READERS), _tile("")),
+    Row("GET", "log/<slug:workspace>/tile/entries/<path:place>", may(READERS), _tile("000.p/3")),
+    Row("GET", "log/<slug:workspace>/tile/<str:level>/<path:place>", may(READERS), _tile("000.p/3")),
+]  # fmt: skip
+W = "w/<slug:slug>/"
+PAGES = [
+    Row("GET", "", everybody(302, mallory=302), nothing),
+    Row("GET", "login/", everybody(302, anonymous=200, agent=200, foreign=200), nothing),
+    Row("POST", "login/", everybody(302, anonymous=200, agent=200, foreign=200), nothing),
+    Row("PUT", "login/", everybody(302, anonymous=200, agent=200, foreign=200), nothing),
+    Row("POST", "logout/", everybody(302), nothing),
+    Row("POST", "theme/", everybody(302), sends(theme="dark")),
+    Row("GET", W, visits(MEMBERS), here),
+    Row("GET", f"{W}proposals/", visits(MEMBERS), here),
+    Row("GET", f"{W}proposals/<uuid:pk>/", visits(MEMBERS), on_page(World.proposal)),
+    Row("POST", f"{W}proposals/<uuid:pk>/verdict/", visits("bob", 302), _verdict, "registry.approval.created"),
+    Row(
+        "POST", f"{W}proposals/<uuid:pk>/withdrawal/", visits("alice adam", 302), on_page(World.proposal),
+        "registry.proposal.withdrawn",
+    ),
+    Row(
+        "POST", f"{W}proposals/<uuid:pk>/activation/", visits("olga", 302), _activation_page,
+        "registry.activation.requested",
+    ),
+    Row(
+        "POST", f"{W}approvals/<uuid:pk>/withdrawal/", visits("bob", 302), on_page(World.approval),
+        "registry.approval.withdrawn",
+    ),
+    Row("GET", f"{W}holds/", visits(MEMBERS), here),
+    Row("GET", f"{W}holds/<uuid:pk>/", visits(MEMBERS), on_page(World.hold)),
+    Row("POST", f"{W}holds/<uuid:pk>/verdict/", visits("bob", 302), _held_page, "gateway.hold.approved"),
+    Row("GET", f"{W}releases/", visits(MEMBERS), here),
+    Row("GET", f"{W}artifacts/", visits(MEMBERS), here),
+    Row("GET", f"{W}artifacts/<slug:kind>/<str:name>/", visits(MEMBERS), _about_version),
+    Row("GET", f"{W}artifacts/<slug:kind>/<str:name>/<int:number>/", visits(MEMBERS), _about_version),
+    Row(
+        "POST", f"{W}artifacts/<slug:kind>/<str:name>/<int:number>/proposals/", visits("alice", 302),
+        lambda world: _about_version(world, proposed=True), "registry.proposal.opened",
+    ),
+    Row("GET", f"{W}calls/", visits(MEMBERS), here),
+    Row("GET", f"{W}calls/<uuid:pk>/", visits(MEMBERS), on_page(World.finished)),
+    Row(
+        "POST", f"{W}calls/<uuid:pk>/settlement/", visits("bob olga", 302), on_page(World.lost, outcome="happened"),
+        "gateway.call.settled",
+    ),
+    Row("GET", f"{W}runs/", visits(MEMBERS), here),
+    Row("GET", f"{W}runs/<uuid:pk>/", visits(MEMBERS), on_page(World.begun)),
+    Row(
+        "POST", f"{W}runs/<uuid:pk>/cancellation/", visits("alice olga", 302), on_page(World.begun),
+        "agents.cancellation.requested",
+    ),
+    Row(
+        "POST", f"{W}steps/<uuid:pk>/requeue/", visits("alice olga", 302), on_page(World.dead_step),
+        "agents.step.requeued",
+    ),
+    Row("GET", f"{W}trail/", visits(READERS), here),
+    Row("GET", f"{W}trail/<uuid:pk>/", visits(READERS), on_page(World.record)),
+    Row("GET", f"{W}settings/", visits(MEMBERS), here),
+]  # fmt: skip
+ROWS = [*SYSTEM, *REGISTRY, *GATEWAY, *AGENTS, *TRAIL, *PAGES]
+CHANGES = [row for row in ROWS if row.event]
+MISSING = str(uuid4())
