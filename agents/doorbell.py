@@ -1,5 +1,6 @@
 """Tell a worker that a step may be due. A lost, doubled or forged ring is harmless: the database says what is due."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 import structlog
@@ -24,11 +25,12 @@ def ring(step: UUID) -> None:
     transaction.on_commit(lambda: _send(step))
 
 
-def ring_all(steps: list[UUID]) -> None:
-    """Ring for each step; stop at the first failure, the sweeper comes again."""
-    for step in steps:
+def ring_all(steps: Sequence[UUID]) -> Sequence[UUID]:
+    """Ring for each step; return those for which it could not be done, because the broker is away."""
+    for number, step in enumerate(steps):
         if not _send(step):
-            return
+            return steps[number:]
+    return ()
 
 
 def mark(seconds: float, *, limit: int) -> list[UUID]:

@@ -73,7 +73,7 @@ def start(
                 user_request=goal,
                 on_behalf_of=on_behalf_of,
                 bind=executor,
-                # idle=None,  TODO(AGENTS): when gateway has it
+                idle=None,
             )
             run = Run(
                 pk=uuid7(),

@@ -2,10 +2,10 @@
 
 import pytest
 
-from agents import leases
+from agents import leases, runs
 from agents.models import Run
 from tests.agents.acts import call, lapse, open_step, states_of, trail
-from tests.gateway.stage import effects, fresh
+from tests.gateway.stage import at_once, effects, fresh
 
 RUNS = "/api/v1/runs/"
 
@@ -56,6 +56,15 @@ def test_the_same_key_and_body_start_one_run(acts, post, body):
     assert (first.status_code, second.status_code) == (201, 200)
     assert first.json()["id"] == second.json()["id"]
     assert trail(Run.objects.get(pk=first.json()["id"])).count("agents.run.created") == 1
+
+
+def test_many_requests_with_one_key_at_once_start_one_run(acts, body):
+    key, how = fresh("key"), {"by": acts.people["alice"], "now": acts.now, "correlation_id": "test"}
+    asked = {"environment": "development", "agent": body["agent"], "goal": "Do it.", "key": key}
+    started = at_once(*[lambda: runs.start(acts.workspace, **asked, **how)] * 6)
+    assert len({run.pk for run, _ in started}) == 1
+    assert [new for _, new in started].count(True) == 1
+    assert Run.objects.filter(key=key).count() == 1
 
 
 def test_another_body_under_the_same_key_is_refused(post, body):

@@ -105,6 +105,7 @@ def test_the_prompt_is_rendered_from_its_approved_template_and_the_goal_is_the_u
 def test_a_person_s_goal_is_trusted_and_the_run_acts_on_their_behalf(acts):
     run = acts.run([{"say": "done"}])
     assert (run.session.request_source, run.session.on_behalf_of) == ("user", acts.people["alice"].actor)
+    assert run.session.idle_seconds is None  # waiting for a person is no idleness
     assert run.on_behalf_of == acts.people["alice"].actor
 
 
@@ -143,6 +144,18 @@ def test_a_model_that_does_not_keep_to_the_agreed_form_fails_the_run(acts):
     run = acts.run([{"say": "good"}], prompt=agreed)
     assert (run.state, run.code, len(steps(run))) == ("failed", "output_invalid", 2)
     assert stories.answer_of(run) is None
+
+
+def test_a_run_whose_data_subject_was_erased_cannot_go_on(acts):
+    acts.scripted([{"when": {"step": 1}, "call": [call("look")]}, {"say": "done"}])
+    agent = acts.agent(agent=acts.last, scopes=("runs:start",))
+    run = acts.start(fresh(), by=agent)
+    acts.work_once(run)
+    how = {"actor": acts.people["adam"].actor, "now": acts.now, "correlation_id": "test"}
+    sealed.erase(acts.workspace.pk, f"session:{run.session_id}", **how)
+    run = acts.work(run)
+    assert (run.state, run.code) == ("failed", "value_erased")
+    assert stories.goal_of(run) is None
 
 
 def test_a_run_ends_with_its_session(acts):
