@@ -9,7 +9,7 @@ from audit import records, sealed
 from audit.canonical import JSON
 from audit.refusal import Refusal
 from gateway import recall
-from gateway.decision import Decision
+from gateway.decision import LAYERS, Decision, Reason
 from gateway.reasons import REASONS
 from gateway.views import values
 from registry import versions
@@ -26,11 +26,15 @@ class Attempt:
     erased: bool
 
     @property
-    def reasons(self) -> list[Any]:
-        """Return the reasons, the layer that nobody can switch off first."""
-        order = {"floor": 0, "baseline": 1, "release": 2}
-        listed = self.decision.reasons if self.decision else ()
-        return sorted(listed, key=lambda reason: order.get(reason.layer, 3))
+    def reasons(self) -> list[tuple[Reason, str]]:
+        """Return (reason, tone): what denies before what asks a person, the layer that nobody can switch off first."""
+        if self.decision is None:
+            return []
+        held = {one["code"] for one in self.decision.obligations if one["kind"] == "hold"}
+        other = "info" if self.decision.allow else "deny"
+        toned = [(reason, "hold" if reason.code in held else other) for reason in self.decision.reasons]
+        order = {layer: place for place, layer in enumerate(LAYERS)}
+        return sorted(toned, key=lambda pair: (pair[1] == "hold", order.get(pair[0].layer, len(order))))
 
 
 def attempt(record: UUID, contract: Mapping[str, Any] | None, *, mask: bool) -> Attempt:
