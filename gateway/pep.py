@@ -59,6 +59,8 @@ def call(principal: Principal, request: Request, *, now: datetime) -> Outcome:
     """
     if connection.in_atomic_block:
         raise RuntimeError("A call must not run inside a transaction: it would hold it open while the tool works.")
+    if principal.kind != "agent":
+        raise Refusal("agent_missing", "A person calls no tools; an agent does, with a credential.", status=403)
     started = time.monotonic()
     claim = _recorded(claims.claim, principal, request)  # 1 claim
     if isinstance(claim, Outcome):
@@ -152,8 +154,9 @@ def _pinned(pins: Release, request: Request) -> Contract:
 
 
 def _timeout(agreed: Contract, request: Request) -> float:
-    """Return seconds: the contract's limit, or the caller's if that is shorter."""
-    milliseconds = int(agreed.content.get("timeout_ms", TIMEOUT_MS))
+    """Return seconds for all tries together: the contract's limits, or the caller's patience if that is shorter."""
+    tries = int(agreed.content.get("retry", {}).get("attempts", 1))
+    milliseconds = int(agreed.content.get("timeout_ms", TIMEOUT_MS)) * tries
     return min(milliseconds, request.timeout_ms or milliseconds) / 1000
 
 

@@ -6,6 +6,8 @@ import pytest
 from django.db import transaction
 
 from audit.refusal import Refusal
+from gateway import attributes, calls, limits, obligations, pdp, sanitize, sessions
+from gateway.principal import Principal
 from tests.gateway.stage import DURING, MESSAGES, effects, events, fresh, let_time_pass, query, records, state_of
 
 
@@ -77,6 +79,16 @@ def test_an_opener_makes_no_calls(stage):
     value = fresh()
     outcome = stage.call(stage.agent(scopes=["sessions:open"]), "look", value)
     assert (outcome.status, outcome.code, effects(value)) == ("denied", "scope_missing", [])
+
+
+def test_a_person_calls_no_tools(stage):
+    value, bob = fresh(), stage.people["bob"]
+    person = Principal(
+        "person", bob.pk, stage.workspace.pk, "development", "steward", None, frozenset({"tools:call"}), None, bob.actor
+    )
+    with pytest.raises(Refusal) as refused:
+        stage.call(person, "look", value)
+    assert (refused.value.code, effects(value)) == ("agent_missing", [])
 
 
 def test_arguments_past_the_limit_are_refused_and_nothing_is_claimed(stage, agent):
@@ -163,8 +175,6 @@ def test_a_model_call_is_decided_like_any_other_and_settles_what_it_used(stage, 
 
 
 def test_a_call_that_fails_inside_the_line_is_a_deny_on_record(stage, agent, monkeypatch):
-    from gateway import attributes, limits, obligations, pdp, sanitize, sessions
-
     for module, name in (
         (sessions, "enter"),
         (sanitize, "scan"),
@@ -194,8 +204,6 @@ def test_what_cannot_be_recorded_is_not_executed(stage, agent):
 
 
 def test_an_outcome_that_cannot_be_recorded_is_withheld_and_later_unknown(stage, agent):
-    from gateway import calls
-
     value = fresh()
     with _unrecordable(stage.workspace.pk, "gateway.call.completed"):
         outcome = stage.call(agent, "launch", value)
