@@ -56,6 +56,7 @@ def page(
         @login_required
         def shown(request: HttpRequest, slug: str, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
             try:
+                _refuse_nul(request)
                 return view(request, visit(request, slug), *args, **kwargs)
             except Refusal as refusal:
                 if refusal.status == 404:
@@ -81,6 +82,13 @@ def visit(request: HttpRequest, slug: str) -> Visit:
     made = Visit(member.workspace, person, roles, timezone.now(), str(getattr(request, "correlation_id", "")))
     request.visit = made  # type: ignore[attr-defined]  # the navigation reads it
     return made
+
+
+def _refuse_nul(request: HttpRequest) -> None:
+    """Refuse what the database cannot store, before it gets there."""
+    given = [*request.GET.values(), *request.POST.values(), request.path]
+    if any("\x00" in text for text in given if isinstance(text, str)):
+        raise Refusal("text_invalid", "The character U+0000 cannot stand in a text; take it out.")
 
 
 def refused(request: HttpRequest, refusal: Refusal) -> HttpResponse:

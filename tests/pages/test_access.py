@@ -128,3 +128,25 @@ def test_rows_of_another_workspace_are_not_found_through_one_s_own(steward, ids,
         assert visitor(bob).get(f"/w/{workspace.slug}/{noun}s/{ids[noun]}/").status_code == 404
     where = f"/w/{workspace.slug}/holds/{ids['hold']}/verdict/"
     assert visitor(bob).post(where, {"verdict": "approve", "digest": "x"}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "?name=%00",
+        "?since=0001-01-01T00:00%2B23:59",
+        "?until=9999-12-31T23:59-23:59",
+        "?before=%F0%9F%99%82",
+        "?name=%FF",
+    ],
+)
+def test_odd_filters_are_refused_or_find_nothing(query, steward, visitor, there):
+    answer = visitor(steward.people["bob"]).get(there(f"calls/{query}"))
+    assert answer.status_code == (400 if "%00" in query else 200)
+
+
+def test_a_text_that_the_database_cannot_store_is_refused(steward, ids, visitor, there):
+    given = {"verdict": "reject", "comment": "no\x00"}
+    answer = visitor(steward.people["bob"]).post(there(f"holds/{ids['hold']}/verdict/"), given)
+    assert answer.status_code == 400 and "text_invalid" in words(answer)
+    assert visitor(steward.people["bob"]).get(there("artifacts/tool/x%00/")).status_code == 400
