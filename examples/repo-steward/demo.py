@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +76,13 @@ def people(placet: Placet) -> dict[str, str]:
     if kept.exists():
         return dict(json.loads(kept.read_text()))
     passwords = {name: secrets.token_urlsafe(9) for name in ("adam", *ROLES)}
-    for name, password in passwords.items():
-        address = f"{name}@example.com"
-        placet.manage("person", name, "--email", address, "--name", name.title(), PLACET_PASSWORD=password)
+
+    def make(name: str) -> None:
+        address = ("--email", f"{name}@example.com")
+        placet.manage("person", name, *address, "--name", name.title(), PLACET_PASSWORD=passwords[name])
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(make, passwords))
     members = [f"--member={name}={role}" for name, role in ROLES.items()]
     placet.manage("init", WORKSPACE, "--name", "Repository steward", "--admin", "adam", *members)
     kept.touch(mode=0o600)
@@ -201,7 +206,7 @@ def table(details: list[Document], hold: Document, run: Document) -> dict[str, b
     for number, call in enumerate(details, start=1):
         outcome = call["outcome"]
         verdict = words.get(outcome["status"], outcome["status"])
-        codes = ", ".join(dict.fromkeys(reason["code"] for reason in outcome["reasons"])) or outcome["code"]
+        codes = outcome["code"]
         if call["id"] == hold["call"]:
             verdict, codes = "[yellow]held[/yellow], then " + verdict, ", ".join(hold["codes"])
         labels = sorted({*labels, *outcome["labels"]})
@@ -224,7 +229,10 @@ def table(details: list[Document], hold: Document, run: Document) -> dict[str, b
 def argument(call: Document) -> str:
     """Return the telling argument of a call, as the tool's contract names it."""
     told: Document = call.get("arguments") or {}
-    return ", ".join(str(value) for name, value in told.items() if name != "repo_path")
+    words = [
+        value if isinstance(value, str) else json.dumps(value) for name, value in told.items() if name != "repo_path"
+    ]
+    return ", ".join(words)
 
 
 def key_is_nowhere(placet: Placet, dave: Person, details: list[Document], run: Document) -> bool:
