@@ -90,10 +90,10 @@ def decide(facts: Facts, decision: Decision, *, seconds: float) -> Decided:
         again = verdict == "deny" and (decision.failure is not None or code in PASSING)
         entry = evidence.append_decided(facts, decision, verdict, code)
         hold = None
-        if approval is not None and not again:
-            holds.consume(cursor, approval, "released" if verdict == "allow" else "void")
-        elif approval is not None and code == "hold_void":
-            holds.consume(cursor, approval, "void")
+        if approval is not None and (not again or code == "hold_void"):
+            used = holds.consume(cursor, approval, "released" if verdict == "allow" else "void")
+            if verdict == "allow" and not used:
+                raise Overtaken  # it was locked and looked at: this cannot be, and must not pass if it is
         if verdict == "hold":
             hold = holds.park(cursor, facts, decision, entry.id)
         state = {"allow": "decided", "deny": "denied", "hold": "parked"}[verdict]

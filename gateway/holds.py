@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.db import IntegrityError, connection, transaction
 from django.db.backends.utils import CursorWrapper
+from django.db.models.functions import Now
 from psycopg.types.json import Jsonb
 
 from audit import canonical, crash, log
@@ -162,11 +163,8 @@ def expire(*, now: datetime) -> int:
     closed = 0
     while True:
         with transaction.atomic():
-            row = (
-                Hold.objects.select_for_update(skip_locked=True)
-                .extra(where=["state IN ('open', 'approved') AND expires_at <= clock_timestamp()"])
-                .first()
-            )
+            waiting = Hold.objects.filter(state__in=[Hold.State.OPEN, Hold.State.APPROVED], expires_at__lte=Now())
+            row = waiting.select_for_update(skip_locked=True).first()
             if row is None:
                 return closed
             _close(row, Hold.State.EXPIRED)

@@ -251,6 +251,7 @@ def _finish(facts: Facts, decided: Decided, answer: Answer) -> Outcome:
         return _busy(facts)
     except Exception as failure:  # what is not on record is not told
         log.error("the outcome cannot be recorded", exc_info=failure)
+        connection.close_if_unusable_or_obsolete()
         return Outcome(
             "unknown",
             facts.claim.id,

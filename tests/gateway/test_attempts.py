@@ -32,7 +32,7 @@ def test_a_denial_is_replayed_with_its_reasons(stage, agent):
 
 
 @pytest.mark.parametrize(
-    "other", [{"value": "other"}, {"name": "put"}, {"session": "01a20631-45ca-780b-930b-31325331f336"}]
+    "other", [{"value": "another"}, {"name": "put"}, {"session": "01a20631-45ca-780b-930b-31325331f336"}]
 )
 def test_a_key_stands_for_one_call_only(stage, agent, other):
     stage.call(agent, "look", "v", key="mine")
@@ -40,7 +40,7 @@ def test_a_key_stands_for_one_call_only(stage, agent, other):
     with pytest.raises(Refusal) as refused:
         stage.call(agent, **asked)
     assert (refused.value.status, refused.value.code) == (422, "key_reused")
-    assert effects("other") == []
+    assert effects("another") == []
 
 
 def test_two_credentials_may_use_the_same_key(stage):

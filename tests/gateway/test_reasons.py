@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LINE = ("contract", "limits", "rates", "holds", "sessions", "pep", "answers")
 # Refusals of requests that are not calls: opening a session, deciding a hold, asking for a release.
 BESIDE = {
+    "agent_missing",
     "already_decided",
     "decision_unrecorded",
     "hold_changed",

@@ -1,0 +1,44 @@
+"""The database goes away in the middle of a call: nothing runs unrecorded, and what is not on record is not told."""
+
+import pytest
+
+from audit.refusal import Refusal
+from gateway import attributes
+from tests.gateway.stage import DURING, effects, fresh, let_time_pass, query, state_of
+
+
+def test_a_connection_lost_before_the_decision_refuses_the_call(stage, agent, monkeypatch):
+
+    value, build = fresh(), attributes.build
+    monkeypatch.setattr(attributes, "build", lambda facts: _cut() or build(facts))
+    with pytest.raises(Refusal) as refused:
+        stage.call(agent, "put", value, key=value)
+    assert (refused.value.status, refused.value.code, effects(value)) == (503, "decision_unrecorded", [])
+    monkeypatch.undo()
+    let_time_pass(query("SELECT id FROM gateway_call WHERE key = %s", value)[0][0])
+    assert stage.call(agent, "put", value, key=value).status == "finished"
+    assert len(effects(value)) == 1
+
+
+def test_a_connection_lost_while_the_tool_works_withholds_its_answer(stage, agent):
+    value = fresh()
+    DURING[value] = _cut
+    outcome = stage.call(agent, "pay", value, key=value)
+    assert (outcome.status, outcome.code, outcome.result, outcome.again) == (
+        "unknown",
+        "outcome_unrecorded",
+        None,
+        True,
+    )
+    assert state_of(outcome.call) == "decided"
+    DURING.pop(value)
+    let_time_pass(outcome.call)
+    again = stage.call(agent, "pay", value, key=value)
+    assert (again.status, again.attempt) == ("finished", 2)
+    assert len({effect["key"] for effect in effects(value)}) == 1
+
+
+def _cut():
+    """End the connection of this thread as a crash of the server would."""
+    backend = query("SELECT pg_backend_pid()")[0][0]
+    query("SELECT pg_terminate_backend(%s)", backend, using="web")
