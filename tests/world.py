@@ -36,7 +36,7 @@ class World(Acts):
     def __init__(self):
         stage = gateway._stage()
         super().__init__(stage.workspace, stage.people, stage.now)
-        self.slug, self.cookies = self.workspace.slug, {}
+        self.slug, self.cookies, self.unused, self.handlers = self.workspace.slug, {}, {}, {}
         self.join("eve", "break_glass")
         self.join("anna", "admin")
         self.release = self.live()
@@ -73,6 +73,8 @@ class World(Acts):
         if page:
             headers["Accept"] = "text/html"
         client = Client(enforce_csrf_checks=csrf, headers=headers, raise_request_exception=False)
+        # Loading the middleware costs more than most requests: clients share it.
+        client.handler = self.handlers.setdefault(csrf, client.handler)
         if role in PEOPLE:
             if role not in self.cookies:
                 client.force_login(self.people[role])
@@ -88,6 +90,12 @@ class World(Acts):
             return client.post(path, body or {}, **given)
         raw = b"" if body is None else json.dumps(body).encode()
         return client.generic(method, path, raw, content_type="application/json", **given)
+
+    def ask(self, row):
+        """Return a request for a row of the matrix that has not been carried out yet."""
+        if row not in self.unused:
+            self.unused[row] = row.ask(self)
+        return self.unused[row]
 
     def mark(self):
         """Return the id of the newest record of the workspace."""
@@ -137,14 +145,14 @@ class World(Acts):
         return self.build.release([], name=fresh("agent"))
 
     def lived(self):
-        """Return a version of a release that is live by agreement."""
+        """Return a version of a release that is live in staging by agreement."""
         version = self.agent_version()
-        self.build.live(version)
+        self.build.live(version, "staging")
         return version
 
     def glass_broken(self):
-        """Return eve's break-glass activation, live and unreviewed."""
-        where = self.build.environment()
+        """Return eve's break-glass activation, live in staging and unreviewed."""
+        where = self.build.environment("staging")
         how = self.by("eve") | {"reason": "Fire.", "minutes": 5}
         activation = activations.break_glass(self.agent_version(), where, **how)
         publish(activation)
