@@ -1,8 +1,11 @@
 """Sessions over REST."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import OuterRef
 from drf_spectacular.utils import extend_schema
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
@@ -12,7 +15,7 @@ from rest_framework.views import APIView
 from audit.refusal import Refusal, not_found
 from gateway import credentials, sessions
 from gateway.api import frame, shapes
-from gateway.models import Session
+from gateway.models import Session, SessionLabel
 from gateway.principal import Principal
 from registry import memberships, permissions
 
@@ -57,7 +60,8 @@ class SessionsView(APIView):
         for name in ("state", "environment", "agent"):
             if name in query:
                 rows = rows.filter(**{name: query[name]})
-        return frame.page(request, query, rows, _shown)
+        labels = SessionLabel.objects.filter(root=OuterRef("root_id")).order_by("label").values("label")
+        return frame.page(request, query, rows.annotate(labels_now=ArraySubquery(labels)), _listed)
 
 
 class SessionView(APIView):
@@ -155,6 +159,14 @@ def _find(request: Request, session: UUID) -> Session:
 
 
 def _shown(row: Session) -> dict[str, Any]:
+    return _row(row, sessions.labels_of(row.root_id))
 
+
+def _listed(row: Any) -> dict[str, Any]:
+    """Show a row of a list, which brings its labels along."""
+    return _row(row, row.labels_now)
+
+
+def _row(row: Session, labels: Sequence[str]) -> dict[str, Any]:
     ids = {"id": row.pk, "credential": row.credential_id, "parent": row.parent_id, "root": row.root_id}
-    return ids | {name: getattr(row, name) for name in _PLAIN} | {"labels": sessions.labels_of(row.root_id)}
+    return ids | {name: getattr(row, name) for name in _PLAIN} | {"labels": labels}
