@@ -19,4 +19,12 @@ class Row(models.Model):
 
 def history(*, without: tuple[str, ...] = ()) -> Any:
     """Return the change history of a mutable model. It serves people and is not evidence: that is the trail."""
-    return HistoricalRecords(history_id_field=models.UUIDField(default=uuid7), excluded_fields=list(without))
+    return HistoricalRecords(
+        history_id_field=models.UUIDField(default=uuid7), excluded_fields=list(without), get_user=_person
+    )
+
+
+def _person(instance: object, request: Any = None, **_: object) -> Any:
+    """Return the person behind a request; None for a credential: who it was stands in the trail."""
+    user = getattr(request, "user", None)
+    return user if isinstance(user, models.Model) and user.pk is not None else None
