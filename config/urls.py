@@ -1,10 +1,12 @@
 """Every address of Placet, in one place."""
 
 from django.contrib import admin
-from django.urls import include, path
+from django.http import Http404
+from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView
 
 from config import health
+from config.errors import not_found
 
 API = "api/v1/"
 urlpatterns = [
@@ -18,6 +20,8 @@ urlpatterns = [
     path(API, include("audit.urls")),
     path("log/", include("audit.log_urls")),
     path("", include("config.page_urls")),
+    # The one form of the back office that writes: passwords are set with `manage.py person`.
+    re_path("^admin/password_change/", lambda request: not_found(request, Http404())),
     path("admin/", admin.site.urls),
 ]
 handler400 = "config.errors.bad_request"

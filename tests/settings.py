@@ -11,3 +11,5 @@ PLACET_PRIVATE_EVALUATORS = True
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 ALLOWED_HOSTS = ["*"]
 LOGGING = {"level": "warning", "format": "text"}
+# Else every test client scans all static files when it is made.
+WHITENOISE_AUTOREFRESH = True
