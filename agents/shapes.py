@@ -21,7 +21,7 @@ class RunRequest(Shape):
 class RunQuery(PageQuery):
     """Which runs to list."""
 
-    state = serializers.ChoiceField(choices=Run.State.values, required=False)
+    state = serializers.ChoiceField(choices=Run.State.choices, required=False)
     wait = serializers.ChoiceField(choices=[word for word in Run.Wait.values if word], required=False)
     environment = serializers.CharField(required=False)
     agent = serializers.CharField(required=False)
@@ -37,7 +37,7 @@ class RunRow(Shape):
     session = serializers.UUIDField()
     starter = serializers.CharField()
     on_behalf_of = serializers.CharField(allow_null=True)
-    state = serializers.ChoiceField(choices=Run.State.values)
+    state = serializers.ChoiceField(choices=Run.State.choices)
     wait = serializers.ChoiceField(choices=Run.Wait.values, help_text="What it waits for, while it is waiting.")
     code = serializers.CharField(allow_blank=True, help_text="Why it ended or waits.")
     message = serializers.CharField(allow_blank=True)
@@ -55,7 +55,7 @@ class StepRow(Shape):
     no = serializers.IntegerField()
     kind = serializers.CharField()
     name = serializers.CharField()
-    state = serializers.ChoiceField(choices=Step.State.values)
+    state = serializers.ChoiceField(choices=Step.State.choices)
     code = serializers.CharField(allow_blank=True)
     call = serializers.UUIDField(allow_null=True)
     hold = serializers.UUIDField(allow_null=True)

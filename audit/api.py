@@ -22,12 +22,13 @@ from audit import checkpoints, export, log, permissions, proofs, records, shapes
 from audit.refusal import Refusal, not_found
 
 NDJSON = "application/x-ndjson"
+PROBLEM = "application/problem+json"
 EXPORTED = "audit.export.created"
 
 
-def refusals(*statuses: int) -> dict[int, OpenApiResponse]:
+def refusals(*statuses: int) -> dict[Any, OpenApiResponse]:
     """Return the documented refusals of a view: 400 to 404 and the further ones given."""
-    return {status: OpenApiResponse(shapes.Problem) for status in (400, 401, 403, 404, 406, *statuses)}
+    return {(status, PROBLEM): OpenApiResponse(shapes.Problem) for status in (400, 401, 403, 404, 406, *statuses)}
 
 
 class Anything(BaseRenderer):

@@ -167,11 +167,11 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
     "ENUM_NAME_OVERRIDES": {
-        "CallState": "gateway.models.Call.State.values",
-        "SessionState": "gateway.models.Session.State.values",
-        "HoldState": "gateway.models.Hold.State.values",
-        "RunState": "agents.models.Run.State.values",
-        "StepState": "agents.models.Step.State.values",
+        "CallState": "gateway.models.Call.State",
+        "SessionState": "gateway.models.Session.State",
+        "HoldState": "gateway.models.Hold.State",
+        "RunState": "agents.models.Run.State",
+        "StepState": "agents.models.Step.State",
     },
 }
 

@@ -23,6 +23,7 @@ from registry.models import Environment, Person
 
 M = TypeVar("M", bound=Model)
 LONGEST_PAGE = 200
+PROBLEM = "application/problem+json"
 now = timezone.now
 
 
@@ -34,9 +35,9 @@ class PageQuery(serializers.Serializer[dict[str, Any]]):
     limit = serializers.IntegerField(required=False, default=50, min_value=1, max_value=LONGEST_PAGE)
 
 
-def refusals(*statuses: int) -> dict[int, OpenApiResponse]:
+def refusals(*statuses: int) -> dict[Any, OpenApiResponse]:
     """Return the documented refusals of a view: 400 to 404 and the further ones given."""
-    return {status: OpenApiResponse(Problem) for status in (400, 401, 403, 404, *statuses)}
+    return {(status, PROBLEM): OpenApiResponse(Problem) for status in (400, 401, 403, 404, *statuses)}
 
 
 def parsed(shape: type[serializers.Serializer[Any]], data: Any) -> dict[str, Any]:
