@@ -90,7 +90,8 @@ def weigh(outcome: Outcome, *, kind: str, story: Story) -> Meaning:
         return Broken(code)
     if outcome.status == "parked" and outcome.hold is not None:
         return Parked(outcome.hold, code)
-    if outcome.status == "in_flight" or outcome.again:
+    # What could not be put on record is on record later, as unknown at least: the gateway then says so.
+    if outcome.status == "in_flight" or outcome.again or code == "outcome_unrecorded":
         return Later(code or "in_flight", "budget" if code in LIMITS else "timer", float(outcome.retry_after or 0))
     if outcome.status == "unknown":
         return Lost(code or "outcome_unknown")

@@ -19,7 +19,7 @@ _WOKEN = """
 SELECT s.id, s.run_id FROM agents_step s JOIN gateway_call c ON c.id = s.call_id
 LEFT JOIN gateway_hold h ON h.id = s.hold
 WHERE s.state = 'decided' AND (c.state <> 'parked' OR h.state <> 'open' OR h.expires_at <= now())
-   OR s.state = 'indeterminate' AND c.state <> 'unknown'
+   OR s.state = 'indeterminate' AND c.state IN ('completed', 'failed', 'denied')
 ORDER BY s.id LIMIT %s
 """
 

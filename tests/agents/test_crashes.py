@@ -43,7 +43,7 @@ OTHERS = ["agents.cancelled", "agents.requeued"]
 @pytest.fixture(scope="module")
 def _victim():
     """Return a function that gives orders to tests/agents/victim.py."""
-    environment = embedded.environment(Path(os.environ["PLACET_TEST_HOME"]))
+    environment = embedded.environment(Path(os.environ["PLACET_HOME"]))
     environment |= {"DJANGO_SETTINGS_MODULE": "tests.settings", "PLACET_DECISION_TIMEOUT_MS": "10000"}
     command = [sys.executable, "-m", "tests.agents.victim"]
     with subprocess.Popen(

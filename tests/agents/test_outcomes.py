@@ -31,6 +31,7 @@ def weigh(kind, status, **more):
         ("failed", {"code": "tool_unreachable", "again": True}, Later("tool_unreachable")),
         ("unknown", {"code": "tool_timeout", "again": True}, Later("tool_timeout")),
         ("unknown", {"code": "tool_timeout"}, Lost("tool_timeout")),
+        ("unknown", {"code": "outcome_unrecorded", "retry_after": 5}, Later("outcome_unrecorded", after=5.0)),
     ],
 )
 def test_waiting_and_ending_are_the_same_for_tools_and_models(kind, status, more, meaning):

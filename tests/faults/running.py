@@ -23,7 +23,7 @@ from tests.faults.scene import PASSWORD
 
 ROOT = embedded.ROOT
 LEASE_SECONDS = 2
-PATIENCE = 120.0  # seconds after which a test gives up waiting
+PATIENCE = 240.0  # seconds after which a test gives up waiting
 
 
 class Running:

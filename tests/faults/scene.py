@@ -18,7 +18,7 @@ PASSWORD = "correct horse battery"
 GOAL = {"take": {"from": "goal"}}
 EFFECTS = {"look": "read", "put": "idempotent", "pay": "keyed", "launch": "unsafe"}
 # The gate of the tool server makes calls slow; nobody waits longer than this for one.
-TIMEOUT_MS = 3000
+TIMEOUT_MS = 5000
 
 
 def main():

@@ -15,7 +15,7 @@ import pytest
 
 from tests.faults.running import ROOT, Running
 
-pytestmark = pytest.mark.timeout(400)  # the machine may be busy with other things
+pytestmark = pytest.mark.timeout(600)  # the machine may be busy with other things
 DECISIONS = """
 SELECT count(*) FROM gateway_attempt a JOIN gateway_call c ON c.id = a.call_id
 JOIN audit_record r ON r.id = a.decided_record
@@ -37,7 +37,9 @@ def goal():
 def under_way(placet, run, goal, tool):
     """Wait until a tool has acted for the run and is held at the gate; its decision is then on record."""
     placet.wait(f"{tool} has acted", lambda: placet.effects(goal, tool), lambda: placet.run(run))
-    assert placet.query(DECISIONS, run, tool) == [(1,)]
+    effects = len(placet.effects(goal, tool))
+    [(decided,)] = placet.query(DECISIONS, run, tool)
+    assert 1 <= effects <= decided
 
 
 def once(placet, run, goal, *tools):
@@ -99,6 +101,15 @@ def test_an_unsafe_call_during_the_death_of_the_database_happens_once(placet, go
         placet.post("olga", f"tool-calls/{step['call']}/settlements/", {"outcome": "happened"})
     assert placet.ended(run, "succeeded", "failed")["state"] == "succeeded"
     once(placet, run, goal, "launch")
+
+
+def test_a_run_finishes_after_the_broker_was_killed_with_all_its_messages(placet, goal):
+    with placet.gate():
+        run = placet.start("steady", goal)
+        under_way(placet, run, goal, "look")
+        placet.kill("valkey")
+    assert placet.ended(run, "succeeded", "failed")["state"] == "succeeded"
+    once(placet, run, goal, "look", "put", "pay")
 
 
 def test_the_death_of_the_web_process_loses_no_call_and_repeats_none(placet, goal):
