@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
+from django.contrib.auth.models import Group
 from django.core.exceptions import PermissionDenied
 from django.db.models import Field, Model
 from django.http import HttpRequest, HttpResponse
@@ -74,6 +75,10 @@ class ReadOnlyWithHistory(ReadOnly, SimpleHistoryAdmin):  # type: ignore[misc]
 
     def save_model(self, request: HttpRequest, obj: Model, form: Any, change: bool) -> None:
         raise PermissionDenied
+
+
+# Groups grant nothing here: what people may do are grants in a workspace.
+admin.site.unregister(Group)
 
 
 @admin.register(models.Person)
