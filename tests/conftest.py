@@ -20,9 +20,9 @@ _stack = ExitStack()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config):
-    if "PLACET_TEST_HOME" not in os.environ:
-        os.environ["PLACET_TEST_HOME"] = str(_stack.enter_context(embedded.home()))
-    place = Path(os.environ["PLACET_TEST_HOME"])
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        return  # the parallel processes have a server each: what one sequences or sweeps is never another's
+    place: Path = _stack.enter_context(embedded.home())
     os.environ["PLACET_HOME"] = str(place)
     os.environ.pop("DATABASE_URL", None)
     os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"

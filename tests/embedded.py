@@ -48,12 +48,6 @@ def home() -> Iterator[Path]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def clone(place: Path, name: str) -> None:
-    """Make a copy of the migrated database under another name, for one parallel test process."""
-    with psycopg.connect(_superuser(place), autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE placet OWNER placet_owner')
-
-
 def environment(place: Path) -> dict[str, str]:
     """Return the variables with which a process uses `place`."""
     return os.environ | {"PLACET_HOME": str(place), "DATABASE_URL": "", "PYTHONPATH": str(ROOT)}

@@ -77,7 +77,7 @@ def victim(_shared, django_db_blocker):
     """Return a function: an order for tests/gateway/victim.py -> the exit status of the process that carried it out."""
     with django_db_blocker.unblock():
         credential = str(_shared.agent().id)
-    environment = embedded.environment(Path(os.environ["PLACET_TEST_HOME"]))
+    environment = embedded.environment(Path(os.environ["PLACET_HOME"]))
     with subprocess.Popen(
         [sys.executable, "-m", "tests.gateway.victim"],
         env=environment | {"DJANGO_SETTINGS_MODULE": "tests.settings", "PLACET_DECISION_TIMEOUT_MS": "10000"},
