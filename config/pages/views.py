@@ -61,7 +61,9 @@ def home(request: HttpRequest, visit: Visit) -> HttpResponse:
     holds = Hold.objects.filter(workspace_id=workspace.pk, state="open", expires_at__gt=visit.now).order_by(
         "expires_at"
     )
-    mine = [hold for hold in holds[: 2 * FEW] if deciders.refusal(hold, visit.person) is None][:FEW]
+    shown = list(holds[: 2 * FEW])
+    excluded = deciders.refusals(shown, visit.person)
+    mine = [hold for hold, refusal in zip(shown, excluded, strict=True) if refusal is None][:FEW]
     calls = Call.objects.filter(workspace_id=workspace.pk)
     context = {
         "proposals": waiting["Waits for you"][:FEW],
