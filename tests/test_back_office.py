@@ -56,8 +56,9 @@ def path(route):
     rows = apps.get_model(*model.groups())._default_manager if model else None
     row = rows.order_by("pk").last() if rows is not None else None
     if "/history/(" in route:
-        past = row.history.first()
-        return f"/{route.split('^')[0]}{row.pk}/history/{past.history_id}/"
+        # Some rows were written without history (the executor's credentials): take the latest that has one.
+        past = rows.model.history.filter(id__in=rows.values("pk")).order_by("history_id").last()
+        return f"/{route.split('^')[0]}{past.id}/history/{past.history_id}/"
     route = route.replace("<path:object_id>", str(row.pk) if row else "1").replace("<path:content_type_id>", "1")
     return "/" + re.sub(r"\^\(\?P<app_label>.*", "registry/", route).replace("(?P<url>.*)$", "nowhere")
 
