@@ -18,6 +18,9 @@ from config.embedded import postgres, processes, valkey
 from config.env import Environment
 from config.supervisor import Child, Print, Supervisor, python
 
+FRONT = 2  # children that decide calls: web and evaluators
+FRONT_SECONDS = 10.0  # head start that they have at most
+
 
 class Stack:
     """The embedded servers (unless the environment names others) and the processes of Placet."""
@@ -38,7 +41,10 @@ class Stack:
         self._migrate()
         if not self.environment.broker_url:
             self._start_broker()
-        self.supervisor.start()
+        # Who decides calls comes first and has the processors to itself; the others follow once it answers.
+        self.supervisor.start(self.supervisor.children[:FRONT])
+        self.wait_until_ready(timeout=FRONT_SECONDS)
+        self.supervisor.start(self.supervisor.children[FRONT:])
         self._note_pids()
 
     def keep(self) -> None:

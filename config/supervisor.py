@@ -89,9 +89,9 @@ class Supervisor:
         """Stop soon: the handler of SIGINT and SIGTERM."""
         self.ended.set()
 
-    def start(self) -> None:
-        """Start all children."""
-        for child in self.children:
+    def start(self, children: list[Child] | None = None) -> None:
+        """Start `children`, or all."""
+        for child in self.children if children is None else children:
             child.start(self.write)
 
     def watch(self, *, also: Callable[[], None]) -> None:
