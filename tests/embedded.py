@@ -25,7 +25,12 @@ def migrations_hash() -> str:
     """Return a short hash over every file that shapes the database."""
     digest = hashlib.sha256()
     for path in sorted(
-        [*ROOT.glob("*/migrations/*.py"), *ROOT.glob("*/models.py"), ROOT / "config/embedded/postgres.py"]
+        [
+            *ROOT.glob("*/migrations/*.py"),
+            *ROOT.glob("*/models.py"),
+            *ROOT.glob("*/models/*.py"),
+            ROOT / "config/embedded/postgres.py",
+        ]
     ):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from simple_history.models import HistoricalRecords
 
@@ -28,3 +29,8 @@ def _person(instance: object, request: Any = None, **_: object) -> Any:
     """Return the person behind a request; None for a credential: who it was stands in the trail."""
     user = getattr(request, "user", None)
     return user if isinstance(user, models.Model) and user.pk is not None else None
+
+
+def texts(**options: Any) -> Any:
+    """Return a column of short texts, empty by default."""
+    return ArrayField(models.TextField(), default=list, blank=True, **options)

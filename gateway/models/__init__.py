@@ -1,0 +1,24 @@
+"""What the gateway remembers: who may call, in which session, which call was claimed, decided, parked and finished.
+
+Calls, sessions and holds carry plain ids of workspaces and people: these rows outlive neither, and the call path
+reads them by raw cursors. What must be provable stands in the trail; these rows may be erased.
+"""
+
+from gateway.models.calls import Attempt, Call
+from gateway.models.counters import Counter, Lease
+from gateway.models.credentials import Credential, Key
+from gateway.models.holds import Hold, HoldApproval
+from gateway.models.sessions import Session, SessionLabel
+
+__all__ = [
+    "Attempt",
+    "Call",
+    "Counter",
+    "Credential",
+    "Hold",
+    "HoldApproval",
+    "Key",
+    "Lease",
+    "Session",
+    "SessionLabel",
+]
