@@ -178,6 +178,14 @@ def _agent(content: Mapping[str, Any]) -> None:
         raise _invalid("/content/pins", "a release pins exactly one policy", "Pin one.")
 
 
+def _dataset(content: Mapping[str, Any]) -> None:
+    _local_schema(content["schema"], "/content/schema", of_object=True)
+    lineage = [source["digest"] for source in content.get("lineage", [])]
+    if content["digest"] in lineage:
+        field = f"/content/lineage/{lineage.index(content['digest'])}"
+        raise _invalid(field, "the data cannot be made from itself", "Name what it was made from.")
+
+
 def _charter(content: Mapping[str, Any]) -> None:
     quorum = content["quorum"]
     places = [("default", quorum["default"])]
@@ -193,5 +201,6 @@ _CHECKS: Mapping[str, Callable[[Mapping[str, Any]], None]] = {
     Kind.TOOL: _tool,
     Kind.PROMPT: _prompt,
     Kind.AGENT: _agent,
+    Kind.DATASET: _dataset,
     Kind.CHARTER: _charter,
 }

@@ -15,16 +15,19 @@ _PATTERNS = jsonschema_rs.RegexOptions(size_limit=1 << 20)
 _SCHEMAS = {
     "tool": ("input_schema", "output_schema"),
     "prompt": ("variables", "output_schema"),
+    "dataset": ("schema",),
 }
 
 
 def check(kind: str, content: Mapping[str, Any]) -> list[CheckResult]:
-    """Return the results for a model, prompt, tool, agent or charter."""
+    """Return the results for every kind but a policy."""
     results = []
     if kind in _SCHEMAS:
         results.append(_result("schemas", _schemas(kind, content)))
     if kind == "tool":
         results.append(_result("pointers", _pointers(content)))
+    if kind == "dataset":
+        results.append(_result("fields", _fields(content)))
     if kind == "prompt":
         results.append(_result("template", _template(content)))
     return results
@@ -70,6 +73,29 @@ def _pointers(content: Mapping[str, Any]) -> Iterator[str]:
         for pointer in content.get(name, []):
             if not _reaches(schema, pointer.split("/")[1:], schema):
                 yield f"{name}: {pointer} is no member that {part} describes."
+
+
+def _fields(content: Mapping[str, Any]) -> Iterator[str]:
+    """An expectation of a member that no record has would always hold, or never."""
+    asked = [(f"quality/{number}", one.get("field")) for number, one in enumerate(content.get("quality", []))]
+    asked.append(("freshness", content.get("freshness", {}).get("field")))
+    for place, name in asked:
+        if name is not None and not _reaches(content["schema"], [name], content["schema"]):
+            yield f"{place}: {name!r} is no member that the schema describes."
+    for number, one in enumerate(content.get("quality", [])):
+        if "least" in one and "most" in one and one["least"] > one["most"]:
+            yield f"quality/{number}: nothing lies between {one['least']} and {one['most']}."
+        if "pattern" in one and (problem := _pattern(one["pattern"])):
+            yield f"quality/{number}: {problem}"
+
+
+def _pattern(pattern: str) -> str:
+    """Return why a pattern does not compile in linear time, empty if it does."""
+    try:
+        jsonschema_rs.Draft202012Validator({"pattern": pattern}, offline=True, pattern_options=_PATTERNS)
+    except (jsonschema_rs.ValidationError, ValueError) as error:
+        return f"the pattern does not compile: {str(error).splitlines()[0][:200]}"
+    return ""
 
 
 def _reaches(schema: Any, steps: list[str], whole: Mapping[str, Any]) -> bool:

@@ -1,7 +1,7 @@
 """Bring the manifests of a directory into a workspace, and open the proposals that are asked for."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,8 @@ def apply(
     """Create a version for each manifest whose bytes are new; releases last, so that they can name their parts.
 
     :param propose: name of an environment; a proposal is opened there for each agent and baseline (for a charter
-        without an environment) that is not live. Parts are approved with the release that pins them.
+        without an environment) that is not live, and for each dataset and runbook that is not approved. Parts are
+        approved with the release that pins them.
     :raises Refusal: manifest_invalid, content_invalid and its like, naming the file. What came before stays.
     """
     manifests = read(directory)
@@ -102,6 +103,11 @@ def _proposed(applied: Applied, environment: Environment, actor: Person, now: da
         place = None
     elif version.kind == Kind.AGENT or (version.kind == Kind.POLICY and version.name == BASELINE):
         place = environment
+    elif version.kind in (Kind.DATASET, Kind.RUNBOOK):
+        # No release pins it: it is agreed on by itself, and being approved is all that can become of it.
+        place = environment
+        if Proposal.objects.filter(version=version, environment=place, state="approved").exists():
+            return replace(applied, live=True)
     else:
         return applied
     if Slot.objects.filter(version=version, environment=place).exists():

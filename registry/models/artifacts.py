@@ -17,6 +17,8 @@ class Kind(models.TextChoices):
     TOOL = "tool"
     POLICY = "policy"
     AGENT = "agent"
+    DATASET = "dataset"
+    RUNBOOK = "runbook"
     CHARTER = "charter"
 
 

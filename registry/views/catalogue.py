@@ -20,6 +20,8 @@ NOUNS = {
     Kind.PROMPT: "prompts",
     Kind.TOOL: "tools",
     Kind.MODEL: "models",
+    Kind.DATASET: "datasets",
+    Kind.RUNBOOK: "runbooks",
     Kind.CHARTER: "charter",
 }
 
