@@ -110,7 +110,8 @@ admin.site.register(
     ReadOnly,
 )
 admin.site.register(
-    [models.Environment, models.Membership, models.Grant, models.Proposal, models.Slot], ReadOnlyWithHistory
+    [models.Environment, models.Membership, models.Grant, models.Proposal, models.Slot, models.Signer],
+    ReadOnlyWithHistory,
 )
 
 

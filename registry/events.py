@@ -33,5 +33,8 @@ EVENTS = {
     "registry.bundle.published": "A signed bundle of an environment was published under a new revision.",
     "registry.stop.created": "Calls of a workspace, an agent or a tool are refused from now on.",
     "registry.stop.lifted": "A stop was lifted.",
+    "registry.signer.created": "A key was added whose signed statements about versions count.",
+    "registry.signer.confirmed": "A second admin confirmed a signer's key; it now counts in protected environments.",
+    "registry.signer.revoked": "A signer's key was revoked; nothing that it signed counts any more.",
     "registry.evidence.added": "Evidence about a version was filed under its digest.",
 }

@@ -6,7 +6,7 @@ from typing import Any
 
 from audit import canonical
 from audit.refusal import Refusal
-from registry import contributors
+from registry import contributors, statements
 from registry.models import Person, Provenance, Version
 
 TEXTS = {"repository": 500, "commit": 64, "path": 500, "builder": 500}
@@ -14,7 +14,10 @@ LISTS = ("identities", "materials", "statements", "parents")
 
 
 def parse(document: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return a checked copy of `document`. :raises Refusal: provenance_invalid, naming the member."""
+    """Return a checked copy of `document`.
+
+    :raises Refusal: provenance_invalid or statement_invalid, naming the member.
+    """
     origin = dict(document or {})
     for name, value in origin.items():
         if name in TEXTS:
@@ -26,6 +29,7 @@ def parse(document: Mapping[str, Any] | None) -> dict[str, Any]:
         if not good:
             detail = f"The member {name!r} of provenance is unknown, too long or of the wrong type."
             raise Refusal("provenance_invalid", detail, field=f"/provenance/{name}")
+    statements.parse(origin.get("statements", []))
     if len(canonical.dumps(origin)) > 256 * 1024:
         raise Refusal("provenance_invalid", "Provenance has more than 256 KiB.", status=413, field="/provenance")
     return origin

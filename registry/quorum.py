@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from registry import charters, clock, contributors, memberships, versions, workspaces
+from registry import charters, clock, contributors, memberships, statements, versions, workspaces
 from registry.models import Approval, Environment, Evidence, Kind, Lifecycle, Person, Proposal, SlotHistory, Version
 
 
@@ -192,6 +192,14 @@ def _gates(proposal: Proposal, charter: Mapping[str, Any]) -> list[Missing]:
     found = []
     for gate in charters.gates(charter, kind=version.kind, environment=name):
         since = clock.read() - timedelta(hours=gate.max_age_hours)
+        if gate.kind == statements.EVIDENCE:
+            if not statements.vouched(version, environment, since=since):
+                detail = (
+                    f"{label(version)} needs a signed statement about its digest, at most {gate.max_age_hours} h old, "
+                    "by a key that the workspace believes."
+                )
+                found.append(Missing("evidence_missing", version.digest, detail))
+            continue
         rows = Evidence.objects.filter(version=version, environment=environment, kind=gate.kind, at__gt=since)
         if not rows.exists():
             detail = f"{label(version)} needs {gate.kind} evidence that is at most {gate.max_age_hours} h old."

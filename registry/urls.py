@@ -3,7 +3,7 @@
 from django.urls import path
 
 from registry import versions
-from registry.api import agreement, artifacts, live, people
+from registry.api import agreement, artifacts, live, people, signers
 
 urlpatterns = [
     path("workspaces/", people.Workspaces.as_view(), name="api-workspaces"),
@@ -33,6 +33,9 @@ urlpatterns = [
     path(
         "versions/<uuid:pk>/revocation/", artifacts.Ending.as_view(end=versions.revoke), name="api-version-revocation"
     ),
+    path("signers/", signers.Signers.as_view(), name="api-signers"),
+    path("signers/<uuid:pk>/", signers.OneSigner.as_view(), name="api-signer"),
+    path("signers/<uuid:pk>/confirmation/", signers.Confirmation.as_view(), name="api-signer-confirmation"),
     path("evidence/", artifacts.EvidenceList.as_view(), name="api-evidence"),
     path("proposals/", agreement.Proposals.as_view(), name="api-proposals"),
     path("proposals/<uuid:pk>/", agreement.OneProposal.as_view(), name="api-proposal"),

@@ -11,7 +11,7 @@ from django.db.models import F
 
 from audit import canonical, log
 from audit.refusal import Refusal, not_found
-from registry import admission, content, contributors, digest, locks, memberships, provenances, transitions
+from registry import admission, content, contributors, digest, locks, memberships, provenances, statements, transitions
 from registry.models import Artifact, Check, Kind, Lifecycle, Person, Pin, Role, Slot, Version, Workspace
 
 Content = Mapping[str, Any]
@@ -68,6 +68,7 @@ def create(
                     "number": version.number,
                     "commit": origin.get("commit", ""),
                     "checks": {check.name: check.passed for check in version.checks.all()},
+                    "statements": statements.recorded(origin.get("statements", [])),
                     **contributors.records(version),
                 },
             )

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from uuid import uuid4
 
 from tests.gateway.stage import fresh
+from tests.registry import signatures
 from tests.registry.builders import TOOL
 from tests.world import DEVELOPMENT, ROLES, World
 
@@ -258,6 +259,18 @@ REGISTRY = [
     Row(
         "POST", f"{V1}grants/<uuid:pk>/confirmation/", may("adam", 201), one(lambda world: world.grant("anna")),
         "registry.grant.confirmed",
+    ),
+    Row("GET", f"{V1}signers/", may(MEMBERS), mine),
+    Row(
+        "POST", f"{V1}signers/", may("adam", 201),
+        sends(workspace=workspace, name="CI", public_key=lambda world: signatures.pem(signatures.key())),
+        "registry.signer.created",
+    ),
+    Row("GET", f"{V1}signers/<uuid:pk>/", may(MEMBERS), one(World.signer)),
+    Row("DELETE", f"{V1}signers/<uuid:pk>/", may("carol adam", 204), one(World.signer), "registry.signer.revoked"),
+    Row(
+        "POST", f"{V1}signers/<uuid:pk>/confirmation/", may("adam", 201), one(lambda world: world.signer("anna")),
+        "registry.signer.confirmed",
     ),
     Row("GET", f"{V1}environments/", may(MEMBERS), mine),
     Row(

@@ -14,11 +14,12 @@ from django.test import Client
 from agents import leases, runs
 from audit import publisher, records, sequencer
 from gateway import credentials, sessions
-from registry import activations, memberships, stops, versions, workspaces
+from registry import activations, memberships, signers, stops, versions, workspaces
 from registry.models import Person
 from tests.agents.acts import Acts, lapse, open_step
 from tests.gateway import conftest as gateway
 from tests.gateway.stage import fresh
+from tests.registry import signatures
 from tests.registry.builders import TOOL, publish
 
 PEOPLE = ("mallory", "alice", "bob", "carol", "dave", "olga", "adam", "eve")
@@ -115,6 +116,11 @@ class World(Acts):
     def grant(self, actor="adam"):
         """Return a grant that `actor` made."""
         return memberships.grant(self.member(), "reviewer", environment=None, **self.by(actor))
+
+    def signer(self, actor="adam"):
+        """Return a signer that `actor` added."""
+        pem = signatures.pem(signatures.key())
+        return signers.add(self.workspace, name="CI", public_key=pem, **self.by(actor))
 
     def environment(self):
         """Return an unprotected environment without anything live."""

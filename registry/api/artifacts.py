@@ -3,13 +3,13 @@
 from typing import Any
 from uuid import UUID
 
-from drf_spectacular.utils import OpenApiParameter
+from drf_spectacular.utils import OpenApiParameter, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from audit.refusal import Refusal
-from registry import contributors, memberships, permissions, versions
+from registry import contributors, memberships, permissions, statements, versions
 from registry.api.exchange import Empty, View, asked, body, documented, made
 from registry.models import Artifact, Contributor, Evidence, Person, Role, Version
 
@@ -62,14 +62,26 @@ class ProvenanceShape(serializers.Serializer[Any]):
     parents = serializers.JSONField()
 
 
+class StatementShape(serializers.Serializer[Any]):
+    predicate_type = serializers.CharField()
+    verdict = serializers.ChoiceField(["verified", "unconfirmed", "subject_other", "signer_unknown", "malformed"])
+    signer = serializers.UUIDField(source="signer.pk", default=None, allow_null=True)
+    at = serializers.DateTimeField()
+
+
 class WholeVersion(VersionShape):
     content = serializers.SerializerMethodField()
     contributors = ContributorShape(many=True)
     checks = CheckShape(many=True)
     provenance = ProvenanceShape(many=True)
+    statements = serializers.SerializerMethodField()
 
     def get_content(self, version: Version) -> dict[str, Any]:
         return versions.content_of(version)
+
+    @extend_schema_field(StatementShape(many=True))
+    def get_statements(self, version: Version) -> Any:
+        return StatementShape(statements.read([version]).get(version.pk, []), many=True).data
 
 
 class NewVersion(serializers.Serializer[Any]):

@@ -4,6 +4,7 @@ from registry.models.agreement import Activation, Approval, Evidence, Proposal, 
 from registry.models.artifacts import Artifact, Check, Contributor, Kind, Lifecycle, Pin, Provenance, Version
 from registry.models.live import Bundle, Pdp, Slot, Stop
 from registry.models.people import Environment, Grant, Membership, Person, Role, Workspace
+from registry.models.signers import Signer
 
 __all__ = [
     "Activation",
@@ -24,6 +25,7 @@ __all__ = [
     "Proposal",
     "Provenance",
     "Role",
+    "Signer",
     "Slot",
     "SlotHistory",
     "Stop",

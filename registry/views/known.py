@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from registry import contributors
+from registry import contributors, statements
 from registry.models import Approval, Check, Contributor, Person, Provenance, Version
 
 
@@ -52,11 +52,12 @@ def _checks(versions: Sequence[Version]) -> list[tuple[Version, list[Check]]]:
     return [(version, sorted(found[version.pk], key=lambda check: (check.passed, check.name))) for version in versions]
 
 
-def _provenance(versions: Sequence[Version]) -> list[tuple[Version, list[Provenance]]]:
+def _provenance(versions: Sequence[Version]) -> list[tuple[Version, list[Provenance], list[statements.Told]]]:
     found: dict[UUID, list[Provenance]] = defaultdict(list)
     for row in Provenance.objects.filter(version__in=versions).select_related("by").order_by("at"):
         found[row.version_id].append(row)
-    return [(version, found[version.pk]) for version in versions if found[version.pk]]
+    told = statements.read(versions)
+    return [(version, found[version.pk], told.get(version.pk, [])) for version in versions if found[version.pk]]
 
 
 def _hands(versions: Sequence[Version]) -> list[Hand]:

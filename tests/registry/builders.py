@@ -1,10 +1,11 @@
 """Plain functions that bring a workspace into a state. What they do goes through the registry's own functions."""
 
+import secrets
 from copy import deepcopy
 from typing import Any
 
 from registry import activations, approvals, policies, proposals, versions, workspaces
-from registry.models import Activation
+from registry.models import Activation, Environment
 
 TOOL = {
     "description": "Show the log of a repository.",
@@ -104,3 +105,30 @@ def publish(activation, revision=""):
     rows = Activation.objects.using("bundler").filter(pk=activation.pk, state="requested")
     rows.update(state="published", revision=revision)
     activation.refresh_from_db()
+
+
+def founded(build, without=""):
+    """Let `build` act in a workspace that was founded with everybody's roles, and with two admins."""
+    roles = {"alice": "author", "bob": "reviewer", "carol": "security", "olga": "operator"}
+    members = [(build.people[name], role, None) for name, role in roles.items() if name != without]
+    members += [(build.people["olga"], "admin", None)]
+    build.workspace = workspaces.init(
+        f"f-{secrets.token_hex(4)}", "F", admin=build.people["adam"], members=members, now=build.how["now"]
+    )
+    assert Environment.objects.get(workspace=build.workspace, name="production").protected
+
+
+def charter(build, default=None, rules=(), gates=()):
+    """Put another charter in force, by the one in force."""
+    document = {
+        "quorum": {
+            "default": default or {"approvals": 1, "roles": ["reviewer"]},
+            "rules": [*rules, {"kind": "charter", "approvals": 1, "roles": ["admin"]}],
+        },
+        "proposal_ttl_hours": 24,
+        "approval_ttl_hours": 24,
+        "gates": list(gates),
+    }
+    proposal = build.propose(build.version("charter", "charter", document), None)
+    build.approve(proposal, "adam")
+    assert activations.request(proposal, actor=build.people["adam"], **build.how).state == "live"

@@ -9,7 +9,8 @@ from django.db import DatabaseError, IntegrityError, connection, connections, tr
 from audit.refusal import Refusal
 from audit.uuid7 import uuid7
 from registry import activations, approvals, contributors, memberships, proposals, quorum, versions, workspaces
-from registry.models import Approval, Contributor, Environment, Grant, Membership, Proposal, SlotHistory
+from registry.models import Approval, Contributor, Grant, Membership, Proposal, SlotHistory
+from tests.registry.builders import charter, founded
 
 INSERT = (
     "INSERT INTO registry_approval (id, proposal_id, version_id, digest, environment_id, approver_id, role, verdict, "
@@ -561,30 +562,3 @@ def grant(build, name, role, environment=None):
 
 def confirm(build, row, actor="olga"):
     return memberships.confirm(row, actor=build.people[actor], **build.how)
-
-
-def founded(build, without=""):
-    """Let `build` act in a workspace that was founded with everybody's roles, and with two admins."""
-    roles = {"alice": "author", "bob": "reviewer", "carol": "security", "olga": "operator"}
-    members = [(build.people[name], role, None) for name, role in roles.items() if name != without]
-    members += [(build.people["olga"], "admin", None)]
-    build.workspace = workspaces.init(
-        f"f-{secrets.token_hex(4)}", "F", admin=build.people["adam"], members=members, now=build.how["now"]
-    )
-    assert Environment.objects.get(workspace=build.workspace, name="production").protected
-
-
-def charter(build, default=None, rules=(), gates=()):
-    """Put another charter in force, by the one in force."""
-    document = {
-        "quorum": {
-            "default": default or {"approvals": 1, "roles": ["reviewer"]},
-            "rules": [*rules, {"kind": "charter", "approvals": 1, "roles": ["admin"]}],
-        },
-        "proposal_ttl_hours": 24,
-        "approval_ttl_hours": 24,
-        "gates": list(gates),
-    }
-    proposal = build.propose(build.version("charter", "charter", document), None)
-    build.approve(proposal, "adam")
-    assert activations.request(proposal, actor=build.people["adam"], **build.how).state == "live"
