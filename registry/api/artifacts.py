@@ -1,6 +1,6 @@
 """Artifacts and their versions."""
 
-from typing import Any
+from typing import Any, get_args
 from uuid import UUID
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema_field
@@ -64,7 +64,7 @@ class ProvenanceShape(serializers.Serializer[Any]):
 
 class StatementShape(serializers.Serializer[Any]):
     predicate_type = serializers.CharField()
-    verdict = serializers.ChoiceField(["verified", "unconfirmed", "subject_other", "signer_unknown", "malformed"])
+    signature = serializers.ChoiceField(get_args(statements.Verdict), source="verdict")
     signer = serializers.UUIDField(source="signer.pk", default=None, allow_null=True)
     at = serializers.DateTimeField()
 
