@@ -77,6 +77,24 @@ def of_correlation(workspace: UUID, correlation_id: str, *, limit: int = 200, us
     return _read(where, [workspace, correlation_id, limit], using)
 
 
+def of_correlations(workspace: UUID, prefix: str, *, limit: int = 50, using: str = "default") -> list[Row]:
+    """Return what happened under correlation ids that begin with `prefix`, the newest first.
+
+    The bounds are for the index, in whatever order the database sorts texts: ids are made of digits, letters and "-".
+    """
+    where = (
+        "r.workspace = %s AND r.correlation_id >= %s AND r.correlation_id < %s AND starts_with(r.correlation_id, %s) "
+        "ORDER BY r.id DESC LIMIT %s"
+    )
+    return _read(where, [workspace, prefix, f"{prefix}zzz", prefix, limit], using)
+
+
+def beginning(workspace: UUID, first: UUID, last: UUID, *, limit: int = 50, using: str = "default") -> list[Row]:
+    """Return the records whose ids lie from `first` to `last`, the newest first."""
+    where = "r.workspace = %s AND r.id >= %s AND r.id <= %s ORDER BY r.id DESC LIMIT %s"
+    return _read(where, [workspace, first, last, limit], using)
+
+
 def newest(
     workspace: UUID,
     *,

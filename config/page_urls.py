@@ -3,13 +3,15 @@
 from django.urls import URLPattern, URLResolver, include, path
 
 from agents import views as agents
-from config.pages import trail, views
+from config.pages import search, trail, views
 from gateway.views import calls, holds
 from registry.views import catalogue, proposals, releases
 
 app_name = "pages"
 WORKSPACE: list[URLPattern | URLResolver] = [
     path("", views.home, name="home"),
+    path("environment/", views.environment, name="environment"),
+    path("search/", search.search, name="search"),
     path("proposals/", proposals.queue, name="proposals"),
     path("proposals/<uuid:pk>/", proposals.proposal, name="proposal"),
     path("proposals/<uuid:pk>/verdict/", proposals.verdict, name="proposal-verdict"),

@@ -448,6 +448,11 @@ PAGES = [
     Row("POST", "logout/", everybody(302), nothing),
     Row("POST", "theme/", everybody(302), sends(theme="dark")),
     Row("GET", W, visits(MEMBERS), here),
+    Row(
+        "POST", f"{W}environment/", visits(MEMBERS, 302),
+        lambda world: Ask({"slug:slug": world.slug}, {"environment": "staging", "next": f"/w/{world.slug}/"}),
+    ),
+    Row("GET", f"{W}search/", visits(MEMBERS), lambda world: Ask({"slug:slug": world.slug}, query={"q": "steward"})),
     Row("GET", f"{W}proposals/", visits(MEMBERS), here),
     Row("GET", f"{W}proposals/<uuid:pk>/", visits(MEMBERS), on_page(World.proposal)),
     Row("POST", f"{W}proposals/<uuid:pk>/verdict/", visits("bob", 302), _verdict, "registry.approval.created"),

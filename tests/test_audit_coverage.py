@@ -14,7 +14,7 @@ from tests.world import unrecordable
 
 pytest_plugins = ["tests.shared"]
 # What else takes a POST changes the visitor's own browser alone.
-HARMLESS = {"login/", "logout/", "theme/"}
+HARMLESS = {"login/", "logout/", "theme/", "w/<slug:slug>/environment/"}
 # A claim is there before its decision, so that the same key is the same call; see the test of its own below.
 CLAIMS = ("gateway.call",)
 

@@ -20,6 +20,7 @@ PAGES = (
     ("trail", "Trail", "trail"),
     ("settings", "Settings", "people"),
 )
+COUNTED = {"proposals": "open", "holds": "open"}
 LARGEST_COUNT = 100
 
 
@@ -45,6 +46,7 @@ def of(request: HttpRequest) -> dict[str, Any]:
                 "address": address,
                 "count": counts.get(name, 0),
                 "here": request.path.startswith(address),
+                "counted": COUNTED.get(name, ""),
             }
         )
     others = (

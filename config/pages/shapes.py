@@ -9,7 +9,8 @@ SHAPES = {
     "info": '<circle cx="8" cy="8" r="6.2"/><path d="M8 4.6V8l2.3 1.6"/>',
     "muted": '<circle cx="8" cy="8" r="6.2"/><path d="M5.2 8h5.6"/>',
     "unknown": '<path d="M8 2 14.4 13.4H1.6z"/><path d="M8 6.4v3M8 11.4v.1"/>',
-    # Navigation.
+    # The frame.
+    "search": '<circle cx="7" cy="7" r="4.6"/><path d="M10.4 10.4 14 14"/>',
     "down": '<path d="M4 6.2 8 10l4-3.8"/>',
     "review": '<path d="M3 2.5h7l3 3v8H3z"/><path d="M5.5 7.5h5M5.5 10.5h3.2"/>',
     "releases": '<path d="M8 1.8 13.6 5v6L8 14.2 2.4 11V5z"/><path d="M2.6 5.2 8 8.2l5.4-3M8 8.2v5.8"/>',
@@ -25,7 +26,7 @@ _WORDS = {
     "allow": "allow allowed approved approve live passed completed succeeded done available released compensated "
     "settled finished happened",
     "deny": "deny denied rejected reject failed revoked dead void compensation_failed stopped",
-    "hold": "hold held parked waiting pending deprecated break_glass",
+    "hold": "hold held parked waiting pending deprecated break_glass request_changes",
     "unknown": "unknown indeterminate",
     "info": "open claimed decided in_flight queued running ready leased requested published retry_at compensating",
 }

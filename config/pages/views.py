@@ -1,11 +1,13 @@
 """Sign in, choose a workspace, see at one glance what waits and what is live."""
 
 from collections import defaultdict
+from typing import Any
 
 from django.contrib.auth import views as accounts
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
@@ -14,7 +16,7 @@ from gateway import deciders
 from gateway.models import Call, Credential, Hold
 from registry.models import Environment, Membership, Person, Proposal, Slot, Stop
 from registry.views import proposals
-from registry.views.frame import Visit, page
+from registry.views.frame import ENVIRONMENT_COOKIE, Visit, page
 
 FEW = 6
 THEMES = ("light", "dark", "system")
@@ -40,10 +42,7 @@ def start(request: HttpRequest) -> HttpResponse:
 @require_POST
 def theme(request: HttpRequest) -> HttpResponse:
     """Keep the choice of colours in a cookie that says nothing else."""
-    there = request.POST.get("next", "/")
-    if not url_has_allowed_host_and_scheme(there, allowed_hosts=None):
-        there = "/"
-    response = redirect(there)
+    response = redirect(_back(request, "/"))
     chosen = request.POST.get("theme")
     if chosen in THEMES:
         secure = request.is_secure()
@@ -51,20 +50,37 @@ def theme(request: HttpRequest) -> HttpResponse:
     return response
 
 
+@page("POST")
+def environment(request: HttpRequest, visit: Visit) -> HttpResponse:
+    """Keep which environment the visitor looks at, in a cookie of this workspace alone; no name means all."""
+    response = redirect(_back(request, reverse("pages:home", args=[visit.workspace.slug])))
+    chosen = request.POST.get("environment", "")
+    where = reverse("pages:home", args=[visit.workspace.slug])
+    if chosen in {each.name for each in visit.environments}:
+        secure = request.is_secure()
+        response.set_cookie(
+            ENVIRONMENT_COOKIE, chosen, max_age=YEAR, path=where, httponly=True, samesite="Lax", secure=secure
+        )
+    else:
+        response.delete_cookie(ENVIRONMENT_COOKIE, path=where, samesite="Lax")
+    return response
+
+
 @page()
 def home(request: HttpRequest, visit: Visit) -> HttpResponse:
     """Show what waits for the visitor, what is live, and what was not allowed lately."""
     workspace = visit.workspace
-    open_ones = Proposal.objects.filter(workspace=workspace, state="open", expires_at__gt=visit.now)
+    narrow: dict[str, Any] = {"environment": visit.environment} if visit.environment else {}
+    named: dict[str, Any] = {"environment": visit.environment.name} if visit.environment else {}
+    open_ones = Proposal.objects.filter(workspace=workspace, state="open", expires_at__gt=visit.now, **narrow)
     listed = list(open_ones.select_related("version", "environment", "proposer").order_by("expires_at")[:50])
     waiting = dict(proposals.groups(visit, listed))
-    holds = Hold.objects.filter(workspace_id=workspace.pk, state="open", expires_at__gt=visit.now).order_by(
-        "expires_at"
-    )
+    waits = Hold.objects.filter(workspace_id=workspace.pk, state="open", expires_at__gt=visit.now, **named)
+    holds = waits.order_by("expires_at")
     shown = list(holds[: 2 * FEW])
     excluded = deciders.refusals(shown, visit.person)
     mine = [hold for hold, refusal in zip(shown, excluded, strict=True) if refusal is None][:FEW]
-    calls = Call.objects.filter(workspace_id=workspace.pk)
+    calls = Call.objects.filter(workspace_id=workspace.pk, **named)
     context = {
         "proposals": waiting["Waits for you"][:FEW],
         "others": len(waiting.get("Waits for others", ())),
@@ -106,10 +122,16 @@ def settings(request: HttpRequest, visit: Visit) -> HttpResponse:
     return render(request, "settings.html", context)
 
 
+def _back(request: HttpRequest, otherwise: str) -> str:
+    """Return where the form said it was sent from, if that is on this site."""
+    there = request.POST.get("next", "")
+    return there if url_has_allowed_host_and_scheme(there, allowed_hosts=None) else otherwise
+
+
 def _live(visit: Visit) -> list[tuple[Environment, list[Slot]]]:
     slots: dict[object, list[Slot]] = defaultdict(list)
     rows = Slot.objects.filter(workspace=visit.workspace, environment__isnull=False, version__isnull=False)
     for slot in rows.select_related("version", "artifact").order_by("artifact__kind", "artifact__name"):
         slots[slot.environment_id].append(slot)
-    found = Environment.objects.filter(workspace=visit.workspace).order_by("protected", "name")
-    return [(environment, slots[environment.pk]) for environment in found]
+    shown = [each for each in visit.environments if visit.environment in (None, each)]
+    return [(environment, slots[environment.pk]) for environment in shown]

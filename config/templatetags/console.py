@@ -1,5 +1,6 @@
 """Tags of the pages: states, digests, times, names, amounts, source text, and the navigation."""
 
+import json
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from registry.views import source
 
 register = template.Library()
 
-PARTICIPLES = {"approve": "approved", "reject": "rejected"}
+PARTICIPLES = {"approve": "approved", "reject": "rejected", "request_changes": "asked for changes"}
 UNITS = ((86400 * 365, "y"), (86400 * 30, "mo"), (86400, "d"), (3600, "h"), (60, "min"))
 
 
@@ -57,15 +58,15 @@ def short(digest: str) -> str:
 
 @register.filter
 def digest(value: str | bytes | None) -> SafeString:
-    """Return a digest that is short until it is pointed at or focused, with a copy of the whole."""
+    """Return a digest that is short until it is pointed at or focused; the script copies the whole on a press."""
     if not value:
         return mark_safe("")
     text = value if isinstance(value, str) else bytes(value).hex()
     return format_html(
-        '<span class="digest"><button type="button" class="digest-short" aria-label="{}, short for {}">{}</button>'
-        '<span class="digest-full" aria-hidden="true"><code>{}</code> <button type="button" class="button small copy" '
-        'tabindex="-1" data-copy="{}" hidden>Copy</button></span></span>',
-        short(text), text, short(text), text, text,
+        '<span class="digest"><button type="button" class="digest-short" data-copy="{}" '
+        'aria-label="{}, short for {}">{}</button><span class="digest-full" aria-hidden="true"><code>{}</code> '
+        '<span class="digest-hint" hidden>select it to copy</span></span></span>',
+        text, short(text), text, short(text), text,
     )  # fmt: skip
 
 
@@ -99,11 +100,19 @@ def ago(at: datetime | None) -> SafeString:
     words = "now" if amount == "0 s" else f"in {amount}" if seconds > 0 else f"{amount} ago"
     utc = at.astimezone(UTC)
     return format_html(
-        '<time class="nowrap" datetime="{}" title="{}">{}</time>',
+        '<time class="nowrap" datetime="{}" title="{}" data-ago>{}</time>',
         utc.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         utc.strftime("%Y-%m-%d %H:%M:%S UTC"),
         words,
     )
+
+
+@register.filter
+def moment(at: datetime | None) -> SafeString:
+    """Return a time in the reader's zone with the relative one beside it."""
+    if at is None:
+        return mark_safe("")
+    return format_html('{} <span class="muted">({})</span>', when(at), ago(at))
 
 
 @register.filter
@@ -207,6 +216,18 @@ def place(context: template.Context, name: str, *args: object) -> str:
         return reverse(f"pages:{name}", args=[slug, *args])
     except NoReverseMatch:
         return ""
+
+
+@register.simple_tag(takes_context=True)
+def live(context: template.Context, name: str, seconds: int = 5) -> SafeString:
+    """Return the attributes of an element that is fetched again while the page is looked at; see `frame.live`."""
+    return format_html(
+        'id="{}" hx-get="{}" hx-trigger="every {}s" hx-swap="outerHTML" hx-headers="{}" data-poll',
+        name,
+        context["request"].get_full_path(),
+        seconds,
+        json.dumps({"If-None-Match": context["live_tag"]}),
+    )
 
 
 @register.simple_tag(takes_context=True)

@@ -1,13 +1,14 @@
-"""What every page of a workspace shares: who visits it, and how a refusal is shown."""
+"""What every page of a workspace shares: who visits it, the part of it that moves, and how a refusal is shown."""
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import wraps
-from typing import Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec
 
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotModified
 from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
@@ -15,24 +16,35 @@ from django.views.decorators.http import require_http_methods
 
 from audit.refusal import Refusal
 from registry import memberships
-from registry.models import Environment, Membership, Person, Workspace
+from registry.models import Environment, Grant, Membership, Person, Workspace
 
 P = ParamSpec("P")
+ENVIRONMENT_COOKIE = "placet_environment"
+PART_HEADER = "Placet-Part"  # names the part of a page that an answer is, so that the script puts nothing else there
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
     """A member on a page of their workspace.
 
-    :param roles: what they hold anywhere in the workspace. Decides which buttons appear, never what is allowed.
+    :param grants: theirs, all that stand. They decide which buttons appear, never what is allowed.
+    :param environments: of the workspace, the protected ones last.
+    :param environment: the one that the visitor chose to look at; None: all of them.
     :param now: when the request came in; UTC.
     """
 
     workspace: Workspace
     person: Person
-    roles: frozenset[str]
+    grants: Sequence[Grant]
+    environments: Sequence[Environment]
+    environment: Environment | None
     now: datetime
     correlation_id: str
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """Return the roles that the visitor holds anywhere in the workspace: enough to look, never to decide."""
+        return frozenset(grant.role for grant in self.grants)
 
     @property
     def sorted_roles(self) -> list[str]:
@@ -41,7 +53,7 @@ class Visit:
 
     def roles_in(self, environment: Environment | None) -> frozenset[str]:
         """Return the roles that count in `environment`; None: for the whole workspace."""
-        return memberships.roles_of(self.person, self.workspace.pk, environment)
+        return memberships.counting(self.grants, environment)
 
 
 def page(
@@ -78,10 +90,45 @@ def visit(request: HttpRequest, slug: str) -> Visit:
     )
     if member is None:
         raise Http404
-    roles = memberships.roles_anywhere(person, member.workspace_id)
-    made = Visit(member.workspace, person, roles, timezone.now(), str(getattr(request, "correlation_id", "")))
+    environments = list(Environment.objects.filter(workspace=member.workspace_id).order_by("protected", "name"))
+    chosen = request.COOKIES.get(ENVIRONMENT_COOKIE)
+    made = Visit(
+        member.workspace,
+        person,
+        memberships.grants_of(person, member.workspace_id),
+        environments,
+        next((each for each in environments if each.name == chosen), None),
+        timezone.now(),
+        str(getattr(request, "correlation_id", "")),
+    )
     request.visit = made  # type: ignore[attr-defined]  # the navigation reads it
     return made
+
+
+def asked_part(request: HttpRequest) -> str:
+    """Return the id of the part of the page that its script asks for; "" where somebody asks for the whole."""
+    return request.headers.get("HX-Target", "") if request.headers.get("HX-Request") == "true" else ""
+
+
+def live(
+    request: HttpRequest, whole: str, part: str, context: Mapping[str, Any], *, name: str, version: object
+) -> HttpResponse:
+    """Answer with a page, or, to its script, with the one part of it that moves: 304 as long as nothing moved.
+
+    :param whole: template of the page, which includes `part`. :param part: template of an element whose id is `name`
+        and that has the attributes of the tag `live`. :param version: its `repr` differs when the part does.
+    """
+    tag = f'"{hashlib.sha256(repr(version).encode()).hexdigest()[:24]}"'
+    wanted = asked_part(request) == name
+    response: HttpResponse
+    if wanted and request.headers.get("If-None-Match") == tag:
+        response = HttpResponseNotModified()
+    else:
+        response = render(request, part if wanted else whole, {**context, "live_tag": tag})
+    if wanted:
+        response.headers["ETag"] = tag
+        response.headers[PART_HEADER] = name
+    return response
 
 
 def _refuse_nul(request: HttpRequest) -> None:

@@ -15,7 +15,7 @@ from audit.refusal import Refusal
 from registry import approvals, charters, memberships, proposals, quorum, slots, workspaces
 from registry.models import Activation, Approval, Check, Contributor, Grant, Person, Pin, Proposal, Version
 from registry.views import catalogue, comparison, known
-from registry.views.frame import Visit, page
+from registry.views.frame import Visit, live, page
 
 MOST = 200
 GIVEN = ("comment", "role", "reason")  # what a refused form shows again
@@ -33,14 +33,19 @@ class Need:
 def queue(request: HttpRequest, visit: Visit) -> HttpResponse:
     """List the proposals that wait for the visitor, those that wait for others, and those that have ended."""
     state = request.GET.get("state", "open")
-    rows = Proposal.objects.filter(workspace=visit.workspace).select_related("version", "environment", "proposer")
+    those = Proposal.objects.filter(workspace=visit.workspace).select_related("version", "environment", "proposer")
+    if visit.environment is not None:
+        those = those.filter(environment=visit.environment)
     if state == "open":
-        listed = list(rows.filter(state="open").order_by("expires_at", "id")[:MOST])
+        listed = list(those.filter(state="open").order_by("expires_at", "id")[:MOST])
     else:
         state = "ended"
-        listed = list(rows.exclude(state="open").order_by("-concluded_at")[:MOST])
-    context = {"state": state, "groups": groups(visit, listed) if state == "open" else [("", _rows(listed))]}
-    return render(request, "registry/proposals.html", context)
+        listed = list(those.exclude(state="open").order_by("-concluded_at")[:MOST])
+    found = groups(visit, listed) if state == "open" else [("", _rows(listed))]
+    context = {"state": state, "groups": found}
+    version = [state, [(title, [_moving(one) for one in rows]) for title, rows in found]]
+    whole, part = "registry/proposals.html", "registry/queue.html"
+    return live(request, whole, part, context, name="queue", version=version)
 
 
 @page()
@@ -269,6 +274,12 @@ def groups(visit: Visit, listed: Sequence[Proposal]) -> list[tuple[str, list[dic
         else:
             found["Waits for you"].append(row)
     return [(title, _rows(rows)) for title, rows in found.items() if rows or title == "Waits for you"]
+
+
+def _moving(row: dict[str, Any]) -> tuple[object, ...]:
+    """Return what of a row of the queue can change while somebody looks at it."""
+    said = [(approval.pk, approval.withdrawn_at) for approval in row["approvals"]]
+    return row["proposal"].pk, row["proposal"].state, said, row["passed"], row["failed"]
 
 
 def _asked(charter: dict[str, Any], row: Proposal) -> frozenset[str]:

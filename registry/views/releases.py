@@ -9,7 +9,7 @@ from django.shortcuts import redirect, render
 
 from audit.refusal import Refusal
 from registry import activations
-from registry.models import Activation, Environment, Pdp, Slot, SlotHistory
+from registry.models import Activation, Pdp, Slot, SlotHistory
 from registry.views import proposals
 from registry.views.frame import Visit, page
 
@@ -36,7 +36,8 @@ def releases(request: HttpRequest, visit: Visit) -> HttpResponse:
     context = {
         "places": [
             (environment, slots[environment.pk], pending[environment.pk], points[environment.pk])
-            for environment in Environment.objects.filter(workspace=workspace).order_by("protected", "name")
+            for environment in visit.environments
+            if visit.environment in (None, environment)
         ],
         "charter": slots[None],
         "changes": changes.select_related("environment", "version", "artifact", "activation__requested_by")[:FEW],

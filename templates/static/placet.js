@@ -14,6 +14,19 @@ function localise(root) {
   }
 }
 
+// Ages: counted on while the page stays open; the title has the reader's own time and UTC.
+const units = [[31536000, "y"], [2592000, "mo"], [86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+function age(root) {
+  for (const time of root.querySelectorAll("time[data-ago]")) {
+    const at = new Date(time.dateTime);
+    const seconds = Math.round((at - Date.now()) / 1000);
+    const found = units.find(([size]) => Math.abs(seconds) >= size);
+    const words = found ? `${Math.floor(Math.abs(seconds) / found[0])} ${found[1]}` : "";
+    time.textContent = !words ? "now" : seconds > 0 ? `in ${words}` : `${words} ago`;
+    if (!time.dataset.told) { time.dataset.told = "1"; time.title = `${zoned.format(at)} · ${time.title}`; }
+  }
+}
+
 // Countdowns: coarse far away, seconds near the end. The server decides what has expired.
 function remaining(milliseconds) {
   const seconds = Math.max(0, Math.floor(milliseconds / 1000));
@@ -34,23 +47,27 @@ function count() {
   }
 }
 
-// Copy: buttons appear only where they can work.
-function offerCopies(root) {
+// What only works with script appears only with it.
+function offer(root) {
+  for (const button of root.querySelectorAll("button[data-opens][hidden]")) { button.hidden = false; }
   if (!navigator.clipboard) { return; }
-  for (const button of root.querySelectorAll("button.copy[hidden]")) { button.hidden = false; }
+  for (const part of root.querySelectorAll("button.copy[hidden], .digest-hint[hidden]")) { part.hidden = false; }
 }
-document.addEventListener("click", async (event) => {
-  const button = event.target.closest("button.copy");
-  if (button) {
-    await navigator.clipboard.writeText(button.dataset.copy);
-    const words = button.textContent;
-    button.textContent = "Copied";
-    setTimeout(() => { button.textContent = words; }, 1500);
-    return;
-  }
+async function copy(button) {
+  await navigator.clipboard.writeText(button.dataset.copy);
+  const words = button.textContent;
+  button.textContent = "Copied";
+  setTimeout(() => { button.textContent = words; }, 1500);
+}
+const MENUS = "details.place, details.who, details.switch";
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-copy]");
+  if (button && navigator.clipboard) { copy(button); }
+  const opener = event.target.closest("button[data-opens]");
+  if (opener) { document.getElementById(opener.dataset.opens).showModal(); }
   // An open menu closes when the click is elsewhere.
-  for (const open of document.querySelectorAll("details.place[open], details.who[open]")) {
-    if (!open.contains(event.target)) { open.open = false; }
+  for (const menu of document.querySelectorAll(MENUS)) {
+    if (menu.open && !menu.contains(event.target)) { menu.open = false; }
   }
 });
 
@@ -67,26 +84,44 @@ function select(step) {
   next.scrollIntoView({ block: "nearest" });
 }
 document.addEventListener("keydown", (event) => {
+  const keys = document.getElementById("keys");
   if (event.key === "Escape") {
-    for (const open of document.querySelectorAll("details.place[open], details.who[open]")) {
-      open.open = false;
-      open.querySelector("summary").focus();
+    for (const menu of document.querySelectorAll(MENUS)) {
+      if (menu.open) { menu.open = false; menu.querySelector("summary").focus(); }
     }
-    if (document.activeElement.closest(".digest")) { document.activeElement.blur(); }
+    if (document.activeElement.closest(".digest, .find")) { document.activeElement.blur(); }
     return;
   }
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select")) { return; }
+  if (event.ctrlKey || event.metaKey || event.altKey || (keys && keys.open)) { return; }
+  if (event.target.closest("input, textarea, select, [contenteditable]")) { return; }
   if (event.key === "j") { select(1); }
   if (event.key === "k") { select(-1); }
+  if (event.key === "o") {
+    const row = rows().find((each) => each.dataset.at === "1");
+    if (row) { row.querySelector("a[href]").click(); }
+  }
   if (event.key === "/") {
-    const search = document.querySelector("[data-search]");
-    if (search) { event.preventDefault(); search.focus(); }
+    const search = document.getElementById("search");
+    if (search) { event.preventDefault(); search.focus(); search.select(); }
   }
-  if (event.key === "?") {
-    const help = document.getElementById("keys");
-    if (help) { help.open = !help.open; help.scrollIntoView({ block: "nearest" }); }
-  }
+  if (event.key === "?" && keys) { event.preventDefault(); keys.showModal(); }
 });
+
+// Parts that htmx fetches again (tag `live`): not while nobody looks, and not under somebody's hands.
+document.addEventListener("htmx:beforeRequest", (event) => {
+  const part = event.target.closest("[data-poll]");
+  if (part && (document.hidden || busy(part))) { event.preventDefault(); }
+});
+function busy(part) {
+  const at = document.activeElement;
+  return part.contains(at) && at.closest("input, textarea, select, .digest, details[open]");
+}
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const part = event.target.closest("[data-poll]");
+  // Somebody signed out elsewhere, or the server is in trouble: what is shown stays.
+  if (part && event.detail.xhr.getResponseHeader("Placet-Part") !== part.id) { event.detail.shouldSwap = false; }
+});
+document.addEventListener("htmx:load", (event) => { dress(event.detail.elt); });
 
 // What moves is fetched again while the page is looked at: the parts named by data-live, and only if they changed.
 async function refresh() {
@@ -105,14 +140,19 @@ async function refresh() {
     const fresh = page.getElementById(part.id);
     if (fresh && fresh.dataset.live !== part.dataset.live) {
       part.replaceWith(fresh);
-      localise(fresh);
-      offerCopies(fresh);
+      dress(fresh);
     }
   }
 }
 
-localise(document);
-offerCopies(document);
+function dress(root) {
+  localise(root);
+  age(root);
+  offer(root);
+}
+
+dress(document);
 count();
 setInterval(count, 1000);
+setInterval(() => age(document), 20000);
 setInterval(refresh, 5000);

@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr", "path"}
 VOID |= {"rect", "circle"}
+FRAME = ("/theme/", "/logout/", "/environment/", "/search/")
 
 
 class _Reader(HTMLParser):
@@ -44,7 +45,7 @@ def words(response):
 def actions(response):
     """Return where the forms of a page lead, but for those of its frame."""
     forms = [attrs.get("action", "") for tag, attrs in read(response).tags if tag == "form"]
-    return [action for action in forms if action and action not in ("/theme/", "/logout/")]
+    return [action for action in forms if action and not action.endswith(FRAME)]
 
 
 def hidden(response, name):

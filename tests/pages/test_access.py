@@ -51,7 +51,16 @@ def address(pattern: URLPattern, steward, ids) -> str:
 
 def actions():
     """Return the patterns that only take a POST."""
-    wanted = ("verdict", "withdrawal", "activation", "settlement", "cancellation", "requeue", "proposals-of")
+    wanted = (
+        "verdict",
+        "withdrawal",
+        "activation",
+        "settlement",
+        "cancellation",
+        "requeue",
+        "proposals-of",
+        "environment",
+    )
     return [pattern for pattern in WORKSPACE if pattern.name.endswith(wanted)]
 
 

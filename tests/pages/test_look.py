@@ -1,9 +1,13 @@
 """The look: readable in both themes, and nothing that a strict content security policy would have to allow."""
 
+import hashlib
+import json
 import re
 from pathlib import Path
 
 import pytest
+
+from tests.pages.reading import read
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
 CSS = (TEMPLATES / "static" / "placet.css").read_text()
@@ -55,6 +59,23 @@ def test_nothing_is_inline_and_nothing_comes_from_elsewhere():
     assert "url(" not in CSS and "@import" not in CSS
     script = (TEMPLATES / "static" / "placet.js").read_text()
     assert not re.search(r"innerHTML|outerHTML|eval\(|document\.write|new Function", script)
+
+
+def test_what_others_wrote_is_byte_for_byte_what_they_published():
+    for path in (TEMPLATES / "static" / "vendor").glob("*.js"):
+        row = next(line for line in (path.parent / "README.md").read_text().splitlines() if path.name in line)
+        assert hashlib.sha256(path.read_bytes()).hexdigest() in row, path
+
+
+def test_htmx_may_neither_evaluate_text_nor_write_styles_nor_ask_other_hosts(visitor, alice, workspace):
+    page = read(visitor(alice).get(f"/w/{workspace.slug}/"))
+    given = next(attrs["content"] for tag, attrs in page.tags if tag == "meta" and attrs.get("name") == "htmx-config")
+    asked = json.loads(given)
+    assert [asked[name] for name in ("allowEval", "allowScriptTags", "includeIndicatorStyles")] == [False] * 3
+    assert asked["selfRequestsOnly"] is True and asked["historyEnabled"] is False
+    for path in TEMPLATES.rglob("*.html"):
+        # What htmx would have to evaluate.
+        assert not re.search(r"\shx-(on|vars)|hx-trigger=\S*\[|js:", path.read_text()), path
 
 
 def test_the_style_sheet_and_the_script_are_served(visitor):
