@@ -34,11 +34,16 @@ test: install lint ## Every check and every test, with the bounded part of the c
 	@$(BIN)/pytest -q -n $(PYTEST_WORKERS) --dist loadfile $(ARGS)
 
 .PHONY: lint
-lint: install ## Style, types, architecture.
+lint: install ## Style, types, architecture, policies.
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy config operations agents gateway registry audit
 	@$(BIN)/lint-imports
+	@scripts/rego
+
+.PHONY: rego
+rego: ## Check every policy with OPA and Regal; without them, and without Go, say so.
+	@scripts/rego
 
 .PHONY: bench
 bench: install ## Measure the call path beside its anchors (by hand; takes minutes).

@@ -6,6 +6,7 @@ import os
 import secrets
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
@@ -54,6 +55,14 @@ class Environment(BaseSettings):
     placet_launchers: str = Field(
         "", description="File that names tool servers' commands; default PLACET_HOME/launchers.toml."
     )
+    placet_pdp: Literal["embedded", "opa", "shadow"] = Field(
+        "embedded", description="Who decides: evaluators, an OPA server, or evaluators with an OPA server compared."
+    )
+    opa_url: str = Field(
+        "",
+        description="http(s)://host:port or unix:///path.sock, may have {workspace} and {environment}; unset: our own.",
+    )
+    opa_token: str = Field("", description="Bearer token for that OPA server; unset and our own: made by itself.")
     placet_evaluators: int = Field(0, ge=0, le=64, description="Policy evaluator processes; 0: as many as cores.")
     placet_decision_timeout_ms: int = Field(500, ge=10, le=10_000, description="Longest policy evaluation, ms.")
     placet_web_workers: int = Field(2, ge=1, le=64, description="Web server processes.")
@@ -77,6 +86,16 @@ class Environment(BaseSettings):
     def _known_broker(cls, url: str) -> str:
         if url and not url.startswith(("redis://", "rediss://", "redis+socket://", "amqp://", "amqps://")):
             raise ValueError("must be a redis://, rediss://, redis+socket://, amqp:// or amqps:// URL")
+        return url
+
+    @field_validator("opa_url")
+    @classmethod
+    def _known_opa(cls, url: str) -> str:
+        parts = urlsplit(url.replace("{workspace}", "w").replace("{environment}", "e"))
+        over_tcp = parts.scheme in ("http", "https") and parts.hostname and parts.path in ("", "/") and not parts.query
+        over_unix = parts.scheme == "unix" and parts.path and not parts.netloc
+        if url and not (over_tcp or over_unix):
+            raise ValueError("must be http://host:port, https://host:port or unix:///path.sock")
         return url
 
     @classmethod

@@ -13,8 +13,12 @@ PLACET_KEYS = PLACET_HOME / "keys"
 PLACET_URL = ENV.placet_url or f"http://127.0.0.1:{ENV.port}"
 PLACET_LAUNCHERS = ENV.placet_launchers or str(PLACET_HOME / "launchers.toml")
 PLACET_EVALUATORS = ENV.placet_evaluators
-# Which policy decision point answers: "embedded", the evaluator processes. The OPA server comes next.
-PLACET_PDP = "embedded"
+PLACET_PDP = ENV.placet_pdp
+OPA_URL = ENV.opa_url
+# With which token we ask an OPA server; our own sidecars get one that nobody else knows.
+OPA_TOKEN = ENV.opa_token or ("" if OPA_URL else ENV.secret("opa_query"))
+# With which token our own sidecars fetch bundles and report.
+PLACET_OPA_TOKEN = ENV.secret("opa")
 # Whether a process starts evaluators of its own when none are running: for tests alone.
 PLACET_PRIVATE_EVALUATORS = False
 PLACET_DECISION_TIMEOUT_MS = ENV.placet_decision_timeout_ms

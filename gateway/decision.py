@@ -38,6 +38,8 @@ class Decision:
     :param engine: name and version of the engine that evaluated; empty if none did.
     :param revision: the bundle revision that answered.
     :param failure: code of what went wrong on our side, None if the policies spoke.
+    :param decision_id: under which an OPA server logs the decision itself; empty if it does not.
+    :param difference: in shadow mode, what the second engine said otherwise: digests, no values.
     """
 
     allow: bool
@@ -48,6 +50,8 @@ class Decision:
     revision: str = ""
     failure: str | None = None
     layers: Mapping[str, bool] = field(default_factory=dict)
+    decision_id: str = ""
+    difference: Mapping[str, JSON] | None = None
 
     @property
     def verdict(self) -> Literal["allow", "deny", "hold"]:

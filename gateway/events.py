@@ -12,6 +12,7 @@ EVENTS = {
     "gateway.call.failed": "The call was not executed, or its answer is withheld.",
     "gateway.call.lost": "Nobody can tell whether the attempt was executed.",
     "gateway.call.settled": "A person said what had become of a call whose outcome was unknown.",
+    "gateway.pdp.differed": "In shadow mode the two policy engines said different things about one call.",
     "gateway.hold.approved": "A person approved a parked call, bound to the digest they saw.",
     "gateway.hold.rejected": "A person rejected a parked call; it is denied.",
     "gateway.hold.expired": "Nobody decided a parked call in time; it is denied.",

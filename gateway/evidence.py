@@ -9,7 +9,7 @@ from gateway.facts import Facts
 
 
 def append_decided(facts: Facts, decision: Decision, verdict: str, code: str) -> log.Entry:
-    """Append the record of a decision to the trail, in the caller's transaction."""
+    """Append the record of a decision to the trail, in the caller's transaction; and of engines that differed."""
     request, release, contract, claim = facts.request, facts.release, facts.contract, facts.claim
     subjects = {"call": str(claim.id)}
     if facts.session is not None:
@@ -18,6 +18,16 @@ def append_decided(facts: Facts, decision: Decision, verdict: str, code: str) ->
         subjects |= {"release": release.digest, "policy": release.policy, "baseline": release.baseline}
     if contract is not None:
         subjects["tool"] = contract.digest
+    if decision.difference is not None:
+        log.append(
+            "gateway.pdp.differed",
+            workspace=facts.principal.workspace,
+            actor="system:pdp",
+            correlation_id=request.correlation_id,
+            now=facts.now,
+            subjects=subjects,
+            data={"environment": facts.principal.environment, "attempt": claim.number, **decision.difference},
+        )
     return log.append(
         "gateway.call.decided",
         workspace=facts.principal.workspace,
@@ -40,6 +50,7 @@ def append_decided(facts: Facts, decision: Decision, verdict: str, code: str) ->
             "labels": labels(decision),
             "engine": decision.engine,
             "revision": decision.revision,
+            "decision_id": decision.decision_id,
             "run": dict(request.run) if request.run else None,
             "hold": str(claim.approval.id) if claim.approval else None,
             **_sealed(facts, decision),

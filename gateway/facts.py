@@ -74,3 +74,9 @@ class Facts:
         if self.contract is None:
             return ""
         return "read" if self.contract.kind == "model" else str(self.contract.content["effect"])
+
+    @property
+    def degradable(self) -> bool:
+        """Whether the contract lets this read go on with less than everything: last good policies, no rate tokens."""
+        content = self.contract.content if self.contract is not None else {}
+        return self.effect == "read" and content.get("degradable") is True

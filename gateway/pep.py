@@ -85,6 +85,7 @@ def call(principal: Principal, request: Request, *, now: datetime) -> Outcome:
             environment=principal.environment,
             revision=facts.release.revision,
             deadline_ms=settings.PLACET_DECISION_TIMEOUT_MS,
+            degradable=facts.degradable,
         )
         if decision.allow:  # 7 oblige
             facts.executed, facts.changed = obligations.apply(decision.obligations, request.arguments, findings)

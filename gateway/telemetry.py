@@ -12,6 +12,16 @@ SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
 HOLDS = Counter("placet_holds_total", "Holds decided, by verdict.", ["verdict"])
+PDP_FAILURES = Counter("placet_pdp_failures_total", "Decisions that failed on our side, by reason code.", ["code"])
+DIFFERENCES = Counter("placet_pdp_differences_total", "Shadow mode: where the two engines differed.", ["what"])
+SHADOWED = Counter(
+    "placet_pdp_shadow_total",
+    "Shadow mode: what came of asking the second engine: compared, late, away, or a code.",
+    ["result"],
+)
+UNEXPECTED = Counter(
+    "placet_pdp_unexpected_revisions_total", "Decisions that an OPA server made by another bundle than the live one."
+)
 
 
 def answered(request: Request, outcome: Outcome, *, seconds: float) -> None:

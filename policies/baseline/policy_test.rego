@@ -33,12 +33,13 @@ test_personal_data_is_redacted_on_its_way_out if {
 	personal := {"findings": [{"kind": "pii.email", "path": "/text", "severity": "medium"}]}
 	outside := {"call": {"tool": {"labels": ["external"]}}}
 	every call in [base, model_call] {
-		leaving := object.union(object.union(call, outside), personal)
+		leaving := object.union_n([call, outside, personal])
 		data.policy.allow with input as leaving
 		data.policy.obligations == {{"kind": "redact", "path": "/text", "finding": "pii.email"}} with input as leaving
 		count(data.policy.obligations) == 0 with input as object.union(call, personal)
 	}
-	cleared := object.union(object.union(base, {"call": {"tool": {"labels": ["external"], "accepts": ["pii"]}}}), personal)
+	accepting := {"call": {"tool": {"labels": ["external"], "accepts": ["pii"]}}}
+	cleared := object.union_n([base, accepting, personal])
 	count(data.policy.obligations) == 0 with input as cleared
 }
 

@@ -177,9 +177,9 @@ trusted_destinations if {
 }
 
 traced(path) if {
-	some trace in input.provenance
-	trace.path == path
-	trace.trusted == true
+	some step in input.provenance
+	step.path == path
+	step.trusted == true
 }
 
 approved(code) if {

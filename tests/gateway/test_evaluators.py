@@ -93,7 +93,7 @@ def test_the_command_serves_reports_and_ends_cleanly(environment, monkeypatch):
     try:
         sockets = [settings.PLACET_SOCKETS / f"{prefix}{number}.sock" for number in (0, 1)]
         wait(lambda: Pdp.objects.filter(environment=environment, revision=published.revision).exists())
-        monkeypatch.setattr(pdp, "_sockets", lambda: sockets)
+        monkeypatch.setattr(pdp.embedded, "_sockets", lambda: sockets)
         assert decide(published).verdict == "allow"
         children = _children(process.pid)
         assert len(children) == 2

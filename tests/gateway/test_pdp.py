@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc.jwk import ECKey
 
 from gateway import pdp, wire
+from gateway.pdp import embedded
 from registry import bundles, policies, rendering, workspaces
 from tests.policies import bundling
 from tests.policies.inputs import document
@@ -372,7 +373,7 @@ def test_a_failure_inside_the_pdp_is_a_deny_and_not_an_exception(environment, mo
 
     class Nonsense:
         def evaluate(self, question):
-            return b"{no json", "engine"
+            return pdp.Reply(b"{no json", "engine", published.revision)
 
     for engine in (Broken(), Nonsense()):
         monkeypatch.setattr(pdp, "engine", lambda engine=engine: engine)
@@ -397,7 +398,7 @@ def test_three_strikes_put_a_policy_in_quarantine_and_a_new_revision_gives_it_an
 
 
 def pool_of_this_process():
-    return pdp._private_pool()
+    return embedded._private_pool()
 
 
 def test_a_killed_evaluator_is_replaced_and_no_call_is_lost(environment):

@@ -9,7 +9,10 @@ from registry import policies
 ROOT = policies.DIRECTORY.parent
 PAGE = (ROOT / "docs/reference/policies.md").read_text()
 SOURCES = (
-    "gateway/pdp.py",
+    "gateway/pdp/__init__.py",
+    "gateway/pdp/embedded.py",
+    "gateway/pdp/opa.py",
+    "gateway/pdp/shadow.py",
     "gateway/evaluator.py",
     "gateway/decision.py",
     "registry/rego.py",

@@ -1,99 +1,32 @@
-"""The PDP: hands one decision input to a policy engine and brings back a decision. It never raises.
+"""The embedded engine: asks the evaluators over private sockets.
 
-Every failure is a deny with a code of its own (docs/reference/policies.md). The engine is chosen by settings: one
-class per engine, all with `evaluate`. The embedded one asks the evaluators over private sockets; a caller goes to
-another evaluator when the first is busy with something long, so one bad policy does not hold up the others' calls.
+A caller goes to another evaluator when the first is busy with something long, so one bad policy does not hold up the
+others' calls.
 """
 
 import atexit
 import contextlib
-import functools
 import os
 import random
 import socket
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 from uuid import UUID
 
-import jsonschema_rs
-import orjson
 import structlog
 from django.conf import settings
 
-from audit import canonical
-from gateway import decision, evaluators, wire
-from gateway.decision import Decision
-from registry import bundles, policies
+from gateway import evaluators, wire
+from gateway.pdp.question import PdpFailed, Question, Reply
+from registry import bundles
 
 _HEDGE_SECONDS = 0.05  # how long an evaluator may leave a request lying before another one is asked
 _PAUSE_SECONDS = 0.005
 _OVERRUN = 0.8  # an evaluation that was cut off after this share of its limit was too slow, else it crashed
 log = structlog.get_logger(__name__)
-
-
-class PdpFailed(Exception):
-    """No decision. `code`: the reason code; `detail`: for people, without values from the input."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
-
-
-@dataclass(frozen=True)
-class Question:
-    """What an engine needs. `until`: monotonic time of the caller's deadline; `policy`: digest of the release's."""
-
-    document: bytes
-    workspace: UUID
-    environment: str
-    revision: str
-    policy: str
-    until: float
-
-
-class Engine(Protocol):
-    """A policy engine behind the PDP."""
-
-    def evaluate(self, question: Question) -> tuple[bytes, str]:
-        """Return (JSON of data.placet.decision, engine name). :raises PdpFailed:"""
-
-
-def decide(
-    document: Mapping[str, Any], *, workspace: UUID, environment: str, revision: str, deadline_ms: int
-) -> Decision:
-    """Return the decision on `document` (decision-input.v1.json) under the bundle `revision`; a deny if in doubt.
-
-    :param deadline_ms: wall time that the caller gives; one evaluation may take at most
-        PLACET_DECISION_TIMEOUT_MS of CPU.
-    """
-    name = ""
-    try:
-        until = time.monotonic() + deadline_ms / 1000
-        raw = _checked(document)
-        policy = str(document["agent"]["policy"])
-        result, name = engine().evaluate(Question(raw, workspace, environment, revision, policy, until))
-        answer = decision.parse(orjson.loads(result), engine=name, revision=revision)
-    except PdpFailed as failed:
-        answer = decision.deny(failed.code, failed.detail, revision=revision)
-    except Exception as error:
-        # Every failure of the PDP is a deny.
-        log.error("pdp failed", error=type(error).__name__, exc_info=True)
-        answer = decision.deny("pdp_error", "The decision point failed.", engine=name, revision=revision)
-    return answer
-
-
-@functools.cache
-def engine() -> Engine:
-    """Return the engine that settings.PLACET_PDP names."""
-    name = settings.PLACET_PDP
-    if name not in ENGINES:
-        raise ValueError(f"PLACET_PDP must be one of {', '.join(ENGINES)}, got {name!r}.")
-    return ENGINES[name]()
 
 
 class Embedded:
@@ -102,7 +35,7 @@ class Embedded:
     def __init__(self) -> None:
         self._local = threading.local()
 
-    def evaluate(self, question: Question) -> tuple[bytes, str]:
+    def evaluate(self, question: Question) -> Reply:
         """Ask one evaluator after another until one has started on the question. :raises PdpFailed:"""
         limit_ms = settings.PLACET_DECISION_TIMEOUT_MS
         frame = wire.pack(
@@ -144,7 +77,7 @@ class Embedded:
             raise PdpFailed("pdp_timeout", "No evaluator came to the question in time.")
         raise PdpFailed("pdp_unavailable", "No evaluator could be reached.")
 
-    def _ask(self, connection: wire.Connection, question: Question, frame: bytes, limit: float) -> tuple[bytes, str]:
+    def _ask(self, connection: wire.Connection, question: Question, frame: bytes, limit: float) -> Reply:
         """Ask one evaluator. :raises wire.Closed, wire.Late: it did not start; PdpFailed: it has answered, or died."""
         connection.send(frame, until=question.until)
         hedge = min(question.until, time.monotonic() + _HEDGE_SECONDS)
@@ -165,7 +98,7 @@ class Embedded:
                 raise PdpFailed("pdp_crashed", "The evaluator crashed over this call.") from None
         if header["state"] != "done":
             _refused(header)
-        return payload, str(header["engine"])
+        return Reply(payload, str(header["engine"]), question.revision)
 
     def _load(self, connection: wire.Connection, question: Question) -> None:
         """Give the evaluator the bundle, which it verifies. :raises PdpFailed: there is none, or it is refused."""
@@ -203,9 +136,6 @@ class Embedded:
             connection.close()
 
 
-ENGINES: dict[str, type[Engine]] = {"embedded": Embedded}
-
-
 def load_frame(workspace: UUID, environment: str, revision: str, raw: bytes) -> bytes:
     """Return the frame that gives an evaluator a bundle."""
     header = {"op": "load", "workspace": str(workspace), "environment": environment, "revision": revision}
@@ -220,24 +150,6 @@ def pool(*, prefix: str = "evaluator-") -> evaluators.Pool:
 
 def _refused(header: Mapping[str, Any]) -> NoReturn:
     raise PdpFailed(str(header.get("code", "pdp_error")), str(header.get("detail", "The evaluator gave no answer.")))
-
-
-@functools.cache
-def _validator() -> jsonschema_rs.Draft202012Validator:
-    schema = orjson.loads((policies.SCHEMAS / "decision-input.v1.json").read_bytes())
-    return jsonschema_rs.Draft202012Validator(schema, offline=True)
-
-
-def _checked(document: Mapping[str, Any]) -> bytes:
-    """Return the canonical bytes of an input that the frozen schema accepts. :raises PdpFailed: input_invalid."""
-    if not _validator().is_valid(document):
-        error = next(iter(_validator().iter_errors(document)))
-        place = "".join(f"/{step}" for step in error.instance_path) or "/"
-        raise PdpFailed("input_invalid", f"The decision input does not fit its schema at {place} ({error.kind.name}).")
-    try:
-        return canonical.dumps(document)
-    except canonical.NotCanonical as error:
-        raise PdpFailed("input_invalid", "The decision input has no canonical JSON form.") from error
 
 
 _private_lock = threading.Lock()
