@@ -17,6 +17,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from gateway import destinations
+
 ROOT = Path(__file__).resolve().parent.parent
 Process = Literal["owner", "web", "worker", "sequencer", "publisher", "bundler"]
 
@@ -63,6 +65,10 @@ class Environment(BaseSettings):
         description="http(s)://host:port or unix:///path.sock, may have {workspace} and {environment}; unset: our own.",
     )
     opa_token: str = Field("", description="Bearer token for that OPA server; unset and our own: made by itself.")
+    placet_egress_allow: str = Field(
+        "", description="Destinations beyond public HTTPS: names, addresses, ranges, each with an optional :port."
+    )
+    placet_ca_file: str = Field("", description="Certificate authorities of outgoing TLS; unset: the system's.")
     placet_evaluators: int = Field(0, ge=0, le=64, description="Policy evaluator processes; 0: as many as cores.")
     placet_decision_timeout_ms: int = Field(500, ge=10, le=10_000, description="Longest policy evaluation, ms.")
     placet_web_workers: int = Field(2, ge=1, le=64, description="Web server processes.")
@@ -80,6 +86,12 @@ class Environment(BaseSettings):
         if url and not url.startswith(("postgresql://", "postgres://")):
             raise ValueError("must be a postgresql:// URL; no other database is supported")
         return url
+
+    @field_validator("placet_egress_allow")
+    @classmethod
+    def _destinations(cls, text: str) -> str:
+        destinations.read_list(text)
+        return text
 
     @field_validator("broker_url")
     @classmethod

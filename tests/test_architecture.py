@@ -13,16 +13,17 @@ def test_every_import_contract_is_kept():
     assert done.returncode == 0, done.stdout[-3000:]
 
 
-def test_a_tool_call_beside_the_line_breaks_the_contract(tmp_path):
-    """Plant `agents` calling a tool directly, in a copy: the contract must break, or it protects nothing."""
+def test_a_tool_call_beside_the_line_and_a_request_beside_connect_break_the_contracts(tmp_path):
+    """Plant `agents` calling a tool and the network directly, in a copy: both must break, or they protect nothing."""
     for name in ("config", "operations", "agents", "gateway", "registry", "audit", "pyproject.toml"):
         subprocess.run(["cp", "-r", ROOT / name, tmp_path / name], check=True)
-    planted = "def run():\n    from gateway import transport\n\n    return transport\n"
+    planted = "def run():\n    import httpx2\n    from gateway import transport\n\n    return transport, httpx2\n"
     (tmp_path / "agents" / "planted.py").write_text(planted)
     done = subprocess.run([LINT, "--no-cache"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "No tool runs without a decision" in done.stdout
-    assert "agents.planted" in done.stdout
+    assert "agents.planted -> gateway.transport" in done.stdout
+    assert "agents.planted -> httpx2" in done.stdout
 
 
 def test_file_names_say_what_is_inside():
