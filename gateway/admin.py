@@ -25,6 +25,8 @@ class CallAdmin(ReadOnly):
     hidden = ("fingerprint",)
 
 
-@admin.register(models.Session, models.SessionLabel, models.Attempt, models.Hold, models.HoldApproval, models.Counter)
+@admin.register(
+    models.Session, models.SessionLabel, models.Token, models.Attempt, models.Hold, models.HoldApproval, models.Counter
+)
 class RowAdmin(ReadOnly):
     """Sessions with their labels, attempts, holds with their verdicts, and counters."""

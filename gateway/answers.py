@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from audit import canonical
 from audit.canonical import JSON
 from audit.refusal import Refusal
-from gateway import contract, sanitize
+from gateway import contract, sanitize, tokens
 from gateway.facts import Facts
 from gateway.reasons import message
 from registry.resolve import Contract
@@ -47,6 +47,7 @@ def examine(facts: Facts, answer: Answer) -> Answer:
         return answer
     agreed = facts.resolved.contract
     try:
+        answer = replace(answer, result=tokens.restore(facts, answer.result))
         if not answer.is_error:
             contract.check_result(agreed, _structured(agreed, answer.result))
         contract.check_size(answer.result, code="result_too_large", what="result")

@@ -11,7 +11,7 @@ from django.db.backends.utils import CursorWrapper
 from audit import crash, log, receipts
 from audit.canonical import JSON
 from audit.uuid7 import uuid7
-from gateway import evidence, holds, limits, sessions
+from gateway import evidence, holds, limits, sessions, tokens
 from gateway.decision import Decision
 from gateway.facts import Facts
 from gateway.reasons import PASSING, deny
@@ -122,6 +122,7 @@ def decide(facts: Facts, decision: Decision, *, seconds: float) -> Decided:
             raise Overtaken
         if verdict == "allow":
             sessions.label(cursor, facts.resolved.session.root, evidence.labels(decision), call=facts.claim.id)
+            tokens.keep(cursor, facts)
         else:
             limits.settle(cursor, facts.claim.id, limits.NOTHING)
     crash.point("gateway.decided")

@@ -53,6 +53,7 @@ class Facts:
     document: dict[str, Any] | None = None
     executed: Mapping[str, JSON] | None = None
     changed: Sequence[str] = field(default_factory=list)
+    tokens: Mapping[str, JSON] = field(default_factory=dict)
 
     @property
     def resolved(self) -> Resolved:

@@ -8,14 +8,16 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from gateway.sanitize import Finding, covers, marker, redact
+from gateway.sanitize import Finding, covers, marker, redact, replace, scan
 
 JSON = Any
 Obligation = Mapping[str, JSON]
+Mint = Callable[[str, JSON], str]
 
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,79}")
 _KIND = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z0-9_]+)*")
 _POINTER = re.compile(r"(?:/(?:[^~/]|~[01])*)*")
+_ROUNDS = 3
 _LONGEST_EXPIRY = 2_592_000  # seconds: 30 days
 _LARGEST_QUORUM = 10
 
@@ -31,12 +33,15 @@ class UnknownObligation(Exception):
         self.detail = detail
 
 
-def apply(obligations: Iterable[Obligation], arguments: JSON, findings: Sequence[Finding]) -> tuple[JSON, list[str]]:
+def apply(
+    obligations: Iterable[Obligation], arguments: JSON, findings: Sequence[Finding], *, mint: Mint
+) -> tuple[JSON, list[str]]:
     """Return the arguments to execute and the pointers at which they differ from `arguments`.
 
-    All obligations are checked first; then everything is redacted, then everything is capped, whatever their order.
+    All obligations are checked first; then everything is redacted, then tokenised, then capped, whatever their order.
 
     :param findings: what `sanitize.scan(arguments)` returned.
+    :param mint: (kind of a finding, value) -> the token that stands for the value.
     :raises UnknownObligation: an unknown kind, malformed parameters, or a cap on what has no size.
     :raises gateway.sanitize.SanitizerFailed: the findings do not fit the arguments.
     """
@@ -45,6 +50,7 @@ def apply(obligations: Iterable[Obligation], arguments: JSON, findings: Sequence
         check(obligation)
     changed: set[str] = set()
     executed = _redacted(_of("redact", asked), arguments, findings, changed)
+    executed = _tokenised(_of("tokenise", asked), executed, mint, changed)
     for cap in _of("cap", asked):
         executed = _capped(cap, executed, changed)
     return executed, sorted(changed)
@@ -55,8 +61,7 @@ def check(obligation: Obligation) -> None:
     kind = obligation.get("kind") if isinstance(obligation, Mapping) else None
     shape = _SHAPES.get(kind) if isinstance(kind, str) else None
     if shape is None:
-        more = " It comes with a later version." if kind == "tokenise" else ""
-        raise UnknownObligation(f"There is no obligation of the kind {str(kind)[:80]!r}.{more}")
+        raise UnknownObligation(f"There is no obligation of the kind {str(kind)[:80]!r}.")
     required, optional = shape
     members = {**required, **optional}
     for name, value in obligation.items():
@@ -65,8 +70,8 @@ def check(obligation: Obligation) -> None:
     missing = [name for name in required if name not in obligation]
     if missing:
         raise UnknownObligation(f"An obligation {kind!r} lacks its member {missing[0]!r}.")
-    if kind == "redact" and not obligation.get("path") and not _kinds(obligation):
-        raise UnknownObligation("An obligation 'redact' names neither a path nor kinds of findings.")
+    if kind in ("redact", "tokenise") and not obligation.get("path") and not _kinds(obligation):
+        raise UnknownObligation(f"An obligation {kind!r} names neither a path nor kinds of findings.")
     if kind == "cap" and ("max" in obligation) == ("max_length" in obligation):
         raise UnknownObligation("An obligation 'cap' needs one of 'max' and 'max_length'.")
 
@@ -91,6 +96,48 @@ def _redacted(asked: list[Obligation], arguments: JSON, findings: Sequence[Findi
     for path in whole:
         executed = _replaced(executed, path, lambda _: marker("policy"), changed)
     return executed
+
+
+def _tokenised(asked: list[Obligation], arguments: JSON, mint: Mint, changed: set[str]) -> JSON:
+    """Put a token in the place of each finding that is asked for; at a path without kinds, of the whole value."""
+    made: set[str] = set()
+
+    def token(kind: str, value: JSON) -> str:
+        if not isinstance(value, str | int) or isinstance(value, bool):
+            raise UnknownObligation("What an obligation 'tokenise' names is neither a text nor a whole number.")
+        made.add(stands := value if value in made else mint(kind, value))
+        return stands
+
+    executed = arguments
+    for obligation in asked:
+        path, kinds = obligation.get("path"), _kinds(obligation)
+        if not kinds:
+            executed = _replaced(executed, path or "", lambda value: token("value", value), changed)
+            continue
+        for _ in range(_ROUNDS):
+            found = [
+                one
+                for one in scan(executed)
+                if covers(kinds, one.kind) and not one.in_key and (path is None or _below(path, one))
+            ]
+            found = [one for one in found if not _names(executed, one, made)]
+            executed = replace(executed, found, token)
+            changed.update(one.path for one in found)
+            if not found:
+                break
+        else:
+            raise UnknownObligation("An obligation 'tokenise' would leave something behind that it should replace.")
+    return executed
+
+
+def _names(value: JSON, finding: Finding, tokens: Iterable[str]) -> bool:
+    """Say whether a recogniser took one of our own tokens for a secret: it stands for one, but is none."""
+    for step in finding.target.split("/")[1:]:
+        key = step.replace("~1", "/").replace("~0", "~")
+        value = value[int(key)] if isinstance(value, list | tuple) else value[key]
+    text = str(value)
+    places = [(text.find(token), len(token)) for token in tokens if token in text]
+    return any(start < finding.end and finding.start < start + length for start, length in places)
 
 
 def _below(path: str, finding: Finding) -> bool:
@@ -202,6 +249,14 @@ _SHAPES: Mapping[str, tuple[Members, Members]] = {  # kind -> members that it ne
         },
     ),
     "redact": (
+        {},
+        {
+            "path": lambda value: value is None or _pointer(value),
+            "kinds": lambda value: isinstance(value, list | tuple) and all(map(_kind_name, value)),
+            "finding": _kind_name,
+        },
+    ),
+    "tokenise": (
         {},
         {
             "path": lambda value: value is None or _pointer(value),

@@ -30,6 +30,7 @@ from gateway import (
     sessions,
     settlement,
     telemetry,
+    tokens,
     transport,
 )
 from gateway.answers import Answer
@@ -88,7 +89,11 @@ def call(principal: Principal, request: Request, *, now: datetime) -> Outcome:
             degradable=facts.degradable,
         )
         if decision.allow:  # 7 oblige
-            facts.executed, facts.changed = obligations.apply(decision.obligations, request.arguments, findings)
+            book = tokens.Book(facts.session.root)
+            facts.executed, facts.changed = obligations.apply(
+                decision.obligations, request.arguments, findings, mint=book.mint
+            )
+            facts.tokens = book.minted
             contract.check_arguments(facts.contract, facts.executed)
             holds.check_unchanged(facts)
     except Exception as failure:  # noqa: BLE001 - every failure of ours is a deny

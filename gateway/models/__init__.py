@@ -8,7 +8,7 @@ from gateway.models.calls import Attempt, Call
 from gateway.models.counters import Counter, Lease
 from gateway.models.credentials import Credential, Key
 from gateway.models.holds import Hold, HoldApproval
-from gateway.models.sessions import Session, SessionLabel
+from gateway.models.sessions import Session, SessionLabel, Token
 
 __all__ = [
     "Attempt",
@@ -21,4 +21,5 @@ __all__ = [
     "Lease",
     "Session",
     "SessionLabel",
+    "Token",
 ]

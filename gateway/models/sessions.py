@@ -73,3 +73,20 @@ class SessionLabel(Row):
 
     def __str__(self) -> str:
         return self.label
+
+
+class Token(Row):
+    """What stands for a value on its way to a tool or model. Valid in one tree of sessions; the value is sealed."""
+
+    workspace_id = models.UUIDField()
+    root = models.ForeignKey(Session, models.PROTECT, related_name="tokens")
+    token = models.TextField()
+    value = models.UUIDField(help_text="Sealed; gone when its data subject is erased.")
+    call = models.UUIDField(help_text="The call that it was first made for.")
+    at = models.DateTimeField(db_default=models.functions.Now())
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["root", "token"], name="token_once")]
+
+    def __str__(self) -> str:
+        return self.token

@@ -7,7 +7,7 @@ argument provenance are. docs/reference/sanitizer.md lists the kinds and what wa
 from gateway.sanitize.fencing import fence
 from gateway.sanitize.findings import Finding, SanitizerFailed, covers, summary
 from gateway.sanitize.markers import marker
-from gateway.sanitize.redaction import redact
+from gateway.sanitize.redaction import redact, replace
 from gateway.sanitize.scanner import scan
 
-__all__ = ["Finding", "SanitizerFailed", "covers", "fence", "marker", "redact", "scan", "summary"]
+__all__ = ["Finding", "SanitizerFailed", "covers", "fence", "marker", "redact", "replace", "scan", "summary"]

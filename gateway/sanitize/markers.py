@@ -1,11 +1,13 @@
 """What stands in place of something redacted: the same for the same kind, and nothing of the value."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from gateway.sanitize import hidden
+from gateway.sanitize.findings import JSON
 
 Cut = tuple[int, int, str]  # start, end, kind
+Mark = Callable[[str, JSON], str]  # kind and what is replaced -> what stands there instead
 
 
 MARKER = re.compile(r"⟨redacted: [a-z0-9_.]+⟩")
@@ -16,15 +18,20 @@ def marker(kind: str) -> str:
     return f"⟨redacted: {kind}⟩"
 
 
-def cut(text: str, cuts: Iterable[Cut]) -> str:
-    """Return `text` with its `cuts` replaced by markers; overlapping ones become one.
+def redacted(kind: str, _: JSON) -> str:
+    """Mark what is gone for good."""
+    return marker(kind)
+
+
+def cut(text: str, cuts: Iterable[Cut], mark: Mark = redacted) -> str:
+    """Return `text` with its `cuts` replaced by marks; overlapping ones become one.
 
     Of hidden characters only these go, and the letters between them stay.
     """
     replacements: list[tuple[int, int, str]] = []
     seen = 0
     for start, end, kind in _merged(cut for cut in cuts if not cut[2].startswith("unicode.")):
-        replacements.append((start, end, marker(kind)))
+        replacements.append((start, end, mark(kind, text[start:end])))
     for start, end, kind in cuts:
         if kind.startswith("unicode."):
             replacements += _strips(text, start, end, kind)

@@ -3,7 +3,7 @@
 from collections.abc import Container, Iterable, Mapping
 
 from gateway.sanitize.findings import JSON, RANK, Finding, SanitizerFailed
-from gateway.sanitize.markers import cut, marker
+from gateway.sanitize.markers import Mark, cut, redacted
 from gateway.sanitize.scanner import scan
 from gateway.sanitize.walk import step
 
@@ -40,6 +40,14 @@ def redact(value: JSON, findings: Iterable[Finding]) -> JSON:
     return _Cuts(whole, {}).apply(result)[0]
 
 
+def replace(value: JSON, findings: Iterable[Finding], mark: Mark) -> JSON:
+    """Return a copy of `value` with each finding replaced by what `mark` says, once and without a second look.
+
+    :raises SanitizerFailed: sanitizer_stale_finding, when a finding does not fit `value`.
+    """
+    return _Cuts(findings, (), mark).apply(value)[0]
+
+
 def _place(finding: Finding) -> Place:
     return finding.target, finding.in_key
 
@@ -47,10 +55,11 @@ def _place(finding: Finding) -> Place:
 class _Cuts:
     """The findings by the text that they are in, and the walk that takes them out."""
 
-    def __init__(self, findings: Iterable[Finding], followed: Container[Place]) -> None:
+    def __init__(self, findings: Iterable[Finding], followed: Container[Place], mark: Mark = redacted) -> None:
         self._places: dict[Place, list[Finding]] = {}
         for finding in findings:
             self._places.setdefault(_place(finding), []).append(finding)
+        self._mark = mark
         self._followed = followed  # changed before: their way is told as well
         self._moved: dict[Place, Place] = {}
 
@@ -70,8 +79,7 @@ class _Cuts:
             if here not in self._places:
                 return node
             missing.discard(here)
-            text = node if isinstance(node, str) else str(int(node))
-            return self._text(text, here, is_number=not isinstance(node, str))
+            return self._text(node, here)
         if isinstance(node, Mapping):
             return self._members(node, old, new, missing)
         if isinstance(node, list | tuple):
@@ -85,20 +93,21 @@ class _Cuts:
             here = (below, True)
             if here in self._places:
                 missing.discard(here)
-                name = _free(self._text(key, here, is_number=False), node, members)
+                name = _free(self._text(key, here), node, members)
             after = step(new, name)
             if name != key or here in self._followed:
                 self._moved[(after, True)] = here
             members[name] = self._node(member, below, after, missing)
         return members
 
-    def _text(self, text: str, here: Place, *, is_number: bool) -> str:
+    def _text(self, value: str | int | float, here: Place) -> str:
         findings = self._places[here]
+        text = value if isinstance(value, str) else str(int(value))
         if any(not 0 <= one.start <= one.end <= len(text) for one in findings if one.end >= 0):
             raise SanitizerFailed("sanitizer_stale_finding", "A finding does not fit the value.")
-        if is_number or any(one.end < 0 for one in findings):
-            return marker(max(findings, key=lambda one: RANK[one.severity]).kind)
-        return cut(text, [(one.start, one.end, one.kind) for one in findings])
+        if not isinstance(value, str) or any(one.end < 0 for one in findings):
+            return self._mark(max(findings, key=lambda one: RANK[one.severity]).kind, value)
+        return cut(text, [(one.start, one.end, one.kind) for one in findings], self._mark)
 
 
 def _free(name: str, *taken: Mapping[str, JSON]) -> str:

@@ -17,7 +17,12 @@ ARGUMENTS = {
 
 
 def apply(*asked, arguments=ARGUMENTS):
-    return obligations.apply(asked, arguments, sanitize.scan(arguments))
+    return obligations.apply(asked, arguments, sanitize.scan(arguments), mint=mint)
+
+
+def mint(kind, value):
+    """Return a token in the form that gateway.tokens gives it."""
+    return f"tok_{kind.replace('.', '_')}_{'abcdefghijklmnopqrs'}{len(str(value)) % 6 + 2}"
 
 
 def test_without_obligations_the_arguments_stay():
@@ -110,7 +115,11 @@ def test_obligations_of_others_leave_the_arguments_alone():
 @pytest.mark.parametrize(
     "obligation",
     [
-        {"kind": "tokenise", "path": "/to"},
+        {"kind": "tokenise"},
+        {"kind": "tokenise", "path": "/deep"},
+        {"kind": "tokenise", "path": "/rows"},
+        {"kind": "tokenise", "path": "/to", "kinds": "pii"},
+        {"kind": "tokenise", "path": "/to", "vault": "x"},
         {"kind": "explode"},
         {"kind": ["hold"]},
         {},
@@ -165,7 +174,34 @@ def test_a_refusal_does_not_quote_the_arguments():
     assert "9.5" not in refusal.value.detail
 
 
-kinds = st.sampled_from([*sorted(obligations.KNOWN), "tokenise", "x"])
+def test_tokenise_puts_tokens_where_the_findings_are_and_leaves_the_rest():
+    executed, changed = apply({"kind": "tokenise", "kinds": ["pii", "secret"]})
+    email = mint("pii.email", "bob@corp.com")
+    assert executed["to"] == email
+    assert executed["text"] == f"key {mint('secret.aws_access_key', KEY)} for {email}"
+    assert (changed, executed["limit"], executed["rows"]) == (["/text", "/to"], 500, [1, 2, 3])
+
+
+def test_tokenise_at_a_path_without_kinds_takes_the_whole_value():
+    assert apply({"kind": "tokenise", "path": "/limit"})[0]["limit"] == mint("value", 500)
+    assert apply({"kind": "tokenise", "path": "/absent"}) == (ARGUMENTS, [])
+
+
+def test_what_is_redacted_is_not_tokenised_whatever_the_order():
+    tokenising, redacting = {"kind": "tokenise", "kinds": ["pii"]}, {"kind": "redact", "path": "/to", "kinds": ["pii"]}
+    for asked in ([tokenising, redacting], [redacting, tokenising]):
+        executed, _ = apply(*asked)
+        assert executed["to"] == "⟨redacted: pii.email⟩"
+        assert executed["text"].endswith(mint("pii.email", "bob@corp.com"))
+
+
+def test_a_forged_token_shields_nothing():
+    forged = "tok_pii_email_" + "a" * 20
+    executed, _ = apply({"kind": "tokenise", "kinds": ["pii"]}, arguments={"to": f"{forged}bob@corp.com"})
+    assert "bob@corp.com" not in executed["to"]
+
+
+kinds = st.sampled_from([*sorted(obligations.KNOWN), "x"])
 members = st.dictionaries(
     st.sampled_from(["path", "kinds", "finding", "max", "max_length", "label", "role", "quorum", "to"]),
     st.one_of(
