@@ -70,6 +70,7 @@ class SessionLabel(Row):
 
     class Meta:
         constraints: ClassVar = [models.UniqueConstraint(fields=["root", "label"], name="session_label_once")]
+        indexes: ClassVar = [models.Index(fields=["label", "root"], name="session_label_of")]
 
     def __str__(self) -> str:
         return self.label

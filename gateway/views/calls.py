@@ -1,46 +1,56 @@
 """Calls: what agents asked for, what was decided and why, and what came of it."""
 
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
 from audit import records
 from audit.refusal import Refusal
-from gateway import recall, settlement
+from gateway import listing, recall, search, settlement
 from gateway.models import Attempt, Call, Hold, SessionLabel
-from gateway.views import told
+from gateway.views import filters, told
 from gateway.views.holds import EFFECTS
 from registry.models import Environment, Version
 from registry.permissions import READS_TRAIL
 from registry.views.frame import Visit, page
 
-PAGE = 50
-# Filters that compare one column with one word.
-EXACT = {"agent": "agent", "name": "name", "environment": "environment", "code": "code"}
-STATES = list(Call.State.values)
+PAGE = listing.PAGE
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One call in the list. `seconds`: how long the tool took, or deciding where nothing ran; `cost`: micro-USD."""
+
+    call: Call
+    verdict: str
+    labels: Sequence[str]
+    seconds: float | None
+    cost: int | None
 
 
 @page()
 def calls(request: HttpRequest, visit: Visit) -> HttpResponse:
     """List calls, the newest first; every filter stands in the address."""
-    rows = _narrowed(request, Call.objects.filter(workspace_id=visit.workspace.pk))
-    listed = list(rows.select_related("session").order_by("-id")[: PAGE + 1])
-    more, listed = len(listed) > PAGE, listed[:PAGE]
-    labels: dict[UUID, list[str]] = {}
-    roots = {call.session.root_id for call in listed if call.session}
-    for row in SessionLabel.objects.filter(root__in=roots).order_by("label"):
-        labels.setdefault(row.root_id, []).append(row.label)
+    workspace = visit.workspace.pk
+    chosen, wrong = filters.read(request.GET)
+    before, after = (filters.identity(request.GET.get(name, "")) for name in ("before", "after"))
+    listed = listing.page(workspace, chosen, before=before, after=after, size=PAGE)
     context = {
-        "rows": [(call, labels.get(call.session.root_id, []) if call.session else [], _took(call)) for call in listed],
-        "next": listed[-1].pk if more else None,
-        "states": STATES,
+        "rows": _rows(visit, listed.calls),
+        "listed": listed,
+        "filters": chosen,
+        "wrong": wrong,
+        "verdicts": list(listing.VERDICTS),
+        "states": filters.STATES,
+        "environments": Environment.objects.filter(workspace=visit.workspace).order_by("protected", "name"),
+        "known": {column: search.vocabulary(workspace, column) for column in search.SHARED},
         "given": request.GET,
-        "filtered": any(request.GET.get(name) for name in (*EXACT, "state", "session", "since", "until")),
+        "more_filters": any(request.GET.get(name) for name in ("state", *filters.IDS, *filters.TIMES)),
     }
     return render(request, "gateway/calls.html", context)
 
@@ -129,39 +139,24 @@ def _took(row: Call) -> float | None:
     return (row.finished_at - row.opened_at).total_seconds() if row.finished_at else None
 
 
-def _narrowed(request: HttpRequest, rows: QuerySet[Call]) -> QuerySet[Call]:
-    for name, column in EXACT.items():
-        if word := request.GET.get(name, "").strip():
-            rows = rows.filter(**{column: word})
-    if (state := request.GET.get("state", "")) in STATES:
-        rows = rows.filter(state=state)
-    if (session := _uuid(request.GET.get("session", ""))) is not None:
-        rows = rows.filter(session=session)
-    # Ids begin with their time, so a range of time is a range of the primary key.
-    if (since := _time(request.GET.get("since", ""))) is not None:
-        rows = rows.filter(pk__gte=_floor(since))
-    if (until := _time(request.GET.get("until", ""))) is not None:
-        rows = rows.filter(pk__lt=_floor(until))
-    if (before := _uuid(request.GET.get("before", ""))) is not None:
-        rows = rows.filter(pk__lt=before)
-    return rows
-
-
-def _uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
-
-
-def _time(text: str) -> datetime | None:
-    """Return a time as a browser's form writes it; without a zone it is UTC."""
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
-
-
-def _floor(at: datetime) -> UUID:
-    return UUID(int=(max(0, int(at.timestamp() * 1000)) & (1 << 48) - 1) << 80)
+def _rows(visit: Visit, listed: Sequence[Call]) -> list[Shown]:
+    """Return what the list says of each call; what it cost stands in the record of its outcome."""
+    labels: dict[UUID, list[str]] = {}
+    roots = {call.session.root_id for call in listed if call.session}
+    for row in SessionLabel.objects.filter(root__in=roots).order_by("label"):
+        labels.setdefault(row.root_id, []).append(row.label)
+    outcomes = {row.id: row.body["data"] for row in told.lines(visit.workspace.pk, [c.outcome_record for c in listed])}
+    shown = []
+    for call in listed:
+        told_of = outcomes.get(call.outcome_record, {}) if call.outcome_record else {}
+        ran = told_of.get("duration_ms")
+        shown.append(
+            Shown(
+                call,
+                told.verdict(call.state),
+                labels.get(call.session.root_id, []) if call.session else [],
+                ran / 1000 if ran is not None else _took(call),
+                (told_of.get("usage") or {}).get("cost_micro_usd"),
+            )
+        )
+    return shown

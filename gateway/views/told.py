@@ -10,6 +10,7 @@ from audit.canonical import JSON
 from audit.refusal import Refusal
 from gateway import recall
 from gateway.decision import LAYERS, Decision, Reason
+from gateway.listing import VERDICTS
 from gateway.reasons import REASONS
 from gateway.views import values
 from registry import versions
@@ -50,6 +51,11 @@ def attempt(record: UUID, contract: Mapping[str, Any] | None, *, mask: bool) -> 
     findings = document.get("findings", ()) if document else ()
     rows = values.leaves(executed, received=received, findings=findings, contract=contract, mask=mask)
     return Attempt(decision, rows, document, erased=False)
+
+
+def verdict(state: str) -> str:
+    """Return what was decided about a call in this state; "" while nothing is."""
+    return next((word for word, states in VERDICTS.items() if state in states), "")
 
 
 def why(code: str, decision: Decision | None) -> str:
