@@ -25,6 +25,7 @@ class Record(models.Model):
         indexes = (
             models.Index(fields=["workspace", "id"], name="audit_record_newest"),
             models.Index(fields=["workspace", "correlation_id"], name="audit_record_correlation"),
+            models.Index(fields=["workspace", "event", "id"], name="audit_record_event"),
         )
 
     def __str__(self) -> str:
