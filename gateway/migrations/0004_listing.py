@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('gateway', '0002_rights'),
+        ('gateway', '0003_tokens'),
     ]
 
     operations = [
