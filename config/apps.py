@@ -12,3 +12,4 @@ class Config(AppConfig):
         """Make config.celery the Celery of this process: whoever rings the doorbell then rings the right one."""
         import_module("config.celery")
         import_module("config.openapi")
+        import_module("config.identity.records")

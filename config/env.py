@@ -78,6 +78,19 @@ class Environment(BaseSettings):
         "info", description="Least level that is logged."
     )
     placet_log_format: Literal["text", "json"] = Field("text", description="One log line as text or as JSON.")
+    placet_step_up_minutes: int = Field(
+        15, ge=1, le=720, description="How fresh a sign-in must be to decide in a protected environment, minutes."
+    )
+    placet_second_factor: Literal["optional", "required"] = Field(
+        "optional", description="Whether deciding in a protected environment needs a second factor."
+    )
+    placet_trusted_proxies: int = Field(
+        0, ge=0, le=8, description="Proxies in front whose X-Forwarded-For is believed, for sign-in limits."
+    )
+    placet_oidc_issuer: str = Field("", description="Issuer of the organisation's OpenID provider; unset: none.")
+    placet_oidc_client_id: str = Field("", description="Our client id at the OpenID provider.")
+    placet_oidc_client_secret: str = Field("", description="Our client secret at the OpenID provider.")
+    placet_oidc_name: str = Field("your organisation", description="What the button of the provider says.")
     placet_metrics_token: str = Field("", description="Bearer token for /metrics; unset: loopback clients only.")
 
     @field_validator("database_url")
@@ -92,6 +105,15 @@ class Environment(BaseSettings):
     def _destinations(cls, text: str) -> str:
         destinations.read_list(text)
         return text
+
+    @field_validator("placet_oidc_issuer")
+    @classmethod
+    def _issuer_over_tls(cls, url: str) -> str:
+        given = urlsplit(url)
+        loopback = given.scheme == "http" and given.hostname in ("127.0.0.1", "localhost")
+        if url and given.scheme != "https" and not loopback:
+            raise ValueError("must be an https:// URL (http:// on loopback only)")
+        return url
 
     @field_validator("broker_url")
     @classmethod

@@ -39,8 +39,6 @@ WORKSPACE: list[URLPattern | URLResolver] = [
 ]
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", views.start, name="start"),
-    path("login/", views.sign_in, name="login"),
-    path("logout/", views.sign_out, name="logout"),
     path("theme/", views.theme, name="theme"),
     path("w/<slug:slug>/", include(WORKSPACE)),
 ]

@@ -1,5 +1,6 @@
 """One settings file; everything that differs between installations comes from the environment (config/env.py)."""
 
+from datetime import timedelta
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -54,6 +55,12 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "simple_history",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
+    "allauth.usersessions",
     "audit",
     "registry",
     "gateway",
@@ -73,6 +80,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "simple_history.middleware.HistoryRequestMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
 ]
 TEMPLATES = [
     {
@@ -118,6 +126,21 @@ def database(process: str) -> dict[str, Any]:
     return common | place
 
 
+def identity_provider(given: env.Environment) -> dict[str, Any]:
+    """Return allauth's description of the organisation's OpenID provider; empty if none is set."""
+    if not given.placet_oidc_issuer:
+        return {}
+    app = {
+        "provider_id": "organisation",
+        "name": given.placet_oidc_name,
+        "client_id": given.placet_oidc_client_id,
+        "secret": given.placet_oidc_client_secret,
+        # What the signed ID token says is enough; a second answer could contradict it.
+        "settings": {"server_url": given.placet_oidc_issuer.rstrip("/"), "fetch_userinfo": False},
+    }
+    return {"openid_connect": {"APPS": [app], "OAUTH_PKCE_ENABLED": True}}
+
+
 DATABASES = {"default": database(ENV.placet_process)}
 
 CELERY_BROKER_URL = ENV.broker_url or f"redis+socket://:{ENV.secret('valkey')}@{ENV.sockets}/valkey.sock?virtual_host=0"
@@ -133,6 +156,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
 LOGIN_URL = "/login/"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/login/"
@@ -141,6 +165,34 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = ENV.placet_secure_cookies
 SESSION_COOKIE_NAME = "placet_session"
+# Sign-in (docs/guides/people.md). Counts of failures and used one-time codes lie in the database: every web process
+# sees them, and none of them is lost when Valkey is.
+CACHES = {"default": {"BACKEND": "config.identity.tallies.Tallies", "TIMEOUT": 3600}}
+PLACET_STEP_UP = timedelta(minutes=ENV.placet_step_up_minutes)
+PLACET_SECOND_FACTOR = ENV.placet_second_factor
+ALLAUTH_TRUSTED_PROXY_COUNT = ENV.placet_trusted_proxies
+ACCOUNT_ADAPTER = "config.identity.adapters.Accounts"
+ACCOUNT_FORMS = {"login": "config.identity.forms.SignIn"}
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*"]  # nobody signs up; allauth wants to know the shape
+ACCOUNT_EMAIL_VERIFICATION = "none"  # an installation has no mail server by default
+ACCOUNT_SESSION_REMEMBER = False
+ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = False  # the session that changes it stays; Django ends all others
+ACCOUNT_REAUTHENTICATION_TIMEOUT = int(PLACET_STEP_UP.total_seconds())
+# By address of the client (an office may share one) and, for failures, by user name.
+ACCOUNT_RATE_LIMITS = {"login": "120/m/ip", "login_failed": "30/m/ip,5/300s/key"}
+ACCOUNT_CHANGE_EMAIL = False
+ACCOUNT_USER_DISPLAY = "config.identity.adapters.shown"
+MFA_ADAPTER = "config.identity.adapters.Factors"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_RECOVERY_CODES_SHOW_ONCE = True
+MFA_ALLOW_UNVERIFIED_EMAIL = True
+MFA_TOTP_ISSUER = "Placet"
+MFA_TOTP_TOLERANCE = 1
+SOCIALACCOUNT_ADAPTER = "config.identity.adapters.Identities"
+SOCIALACCOUNT_EMAIL_VERIFICATION = "none"
+SOCIALACCOUNT_PROVIDERS = identity_provider(ENV)
+PLACET_OIDC_NAME = ENV.placet_oidc_name if ENV.placet_oidc_issuer else ""
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"

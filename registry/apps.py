@@ -1,5 +1,7 @@
 """The registry as a Django app."""
 
+from importlib import import_module
+
 from django.apps import AppConfig
 
 from audit import events
@@ -14,3 +16,5 @@ class RegistryConfig(AppConfig):
 
     def ready(self) -> None:
         events.register(EVENTS)
+        # It listens to sign-ins: an approval says how fresh they were.
+        import_module("registry.authentication")

@@ -5,12 +5,12 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from audit import log
 from audit.refusal import Refusal, not_found
 from registry import clock
-from registry.models import Environment, Grant, Membership, Person, Role, Workspace
+from registry.models import Environment, FactorReset, Grant, Membership, Person, Role, Workspace
 
 
 def roles_of(person: Person, workspace_id: UUID, environment: Environment | None = None) -> frozenset[str]:
@@ -44,12 +44,23 @@ def roles_anywhere(person: Person, workspace_id: UUID) -> frozenset[str]:
 def confirmed_roles(
     person: Person, workspace_id: UUID, environment: Environment | None, *, before: datetime | None = None
 ) -> frozenset[str]:
-    """Return the roles that two admins stand behind, granted before `before` (the database's clock)."""
+    """Return the roles that two admins stand behind, granted before `before` (the database's clock).
+
+    None, if somebody reset the person's second factors and it is not confirmed, or was not before `before`.
+    """
+    if reset_since(person, before):
+        return frozenset()
     grants = _held(person, workspace_id).filter(Q(environment=None) | Q(environment=environment))
     grants = grants.filter(confirmed_at__isnull=False)
     if before is not None:
         grants = grants.filter(confirmed_at__lt=before)
     return frozenset(grants.values_list("role", flat=True))
+
+
+def reset_since(person: Person, at: datetime | None) -> bool:
+    """Say whether a reset of the person's second factors is unconfirmed, or was confirmed at `at` or later."""
+    unsettled = Q(confirmed_at=None) if at is None else Q(confirmed_at=None) | Q(confirmed_at__gte=at)
+    return FactorReset.objects.filter(unsettled, person=person).exists()
 
 
 def require(
@@ -202,7 +213,10 @@ def _held(person: Person, workspace_id: UUID) -> QuerySet[Grant]:
 
 def _standing(person: Person, workspace_id: UUID, environment: Environment | None) -> QuerySet[Grant]:
     grants = _held(person, workspace_id).filter(Q(environment=None) | Q(environment=environment))
-    return grants.filter(confirmed_at__isnull=False) if _protected(environment) else grants
+    if not _protected(environment):
+        return grants
+    unsettled = FactorReset.objects.filter(person=OuterRef("membership__person"), confirmed_at=None)
+    return grants.filter(~Exists(unsettled), confirmed_at__isnull=False)
 
 
 def _protected(environment: Environment | None) -> bool:

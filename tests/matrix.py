@@ -81,7 +81,7 @@ class Row:
         return f"{self.method} {self.route}{' ' + self.note if self.note else ''}"
 
     def _led_away(self, role: str) -> bool:
-        return role in _UNKNOWN and self.answers[role] == 302 and self.route.partition("/")[0] in ("", "w")
+        return role in _UNKNOWN and self.answers[role] == 302 and self.route.partition("/")[0] in ("", "w", "account")
 
 
 # Roles that have no session of a browser: a page leads them to the login.
@@ -97,6 +97,11 @@ def may(names: str, status: int = 200, **others: int) -> dict[str, int]:
 def visits(names: str, status: int = 200, **others: int) -> dict[str, int]:
     """Return the answers of a page: who has no session is led to the login, to strangers it does not exist."""
     return may(names, status, anonymous=302, agent=302, foreign=302) | others
+
+
+def signed_in(status: int) -> dict[str, int]:
+    """Return the answers of a page of one's own account: the same for every person."""
+    return everybody(status, anonymous=302, agent=302, foreign=302)
 
 
 def everybody(status: int = 200, **others: int) -> dict[str, int]:
@@ -439,12 +444,37 @@ TRAIL = [
     Row("GET", "log/<slug:workspace>/tile/entries/<path:place>", may(READERS), _tile("000.p/3")),
     Row("GET", "log/<slug:workspace>/tile/<str:level>/<path:place>", may(READERS), _tile("000.p/3")),
 ]  # fmt: skip
+KEY = {"int:pk": 1}
+# Who is signed in is asked again who they are before anything changes here: 302.
+ACCOUNT = [
+    Row("GET", "login/factor/", everybody(302), nothing),
+    Row("POST", "login/factor/", everybody(302), nothing),
+    Row("GET", "login/inactive/", everybody(), nothing),
+    Row("GET", "login/cancelled/", everybody(), nothing),
+    Row("GET", "account/", signed_in(200), nothing),
+    *(
+        Row(method, f"account/{path}", signed_in(302), nothing)
+        for method in ("GET", "POST")
+        for path in ("confirm/", "confirm/code/", "confirm/key/", "app/", "app/removal/", "codes/new/", "keys/")
+    ),
+    *(
+        Row(method, f"account/{path}", signed_in(200), nothing)
+        for method in ("GET", "POST")
+        for path in ("password/", "confirm/password/")
+    ),
+    Row("GET", "account/sessions/", signed_in(200), nothing),
+    Row("POST", "account/sessions/", signed_in(302), nothing),
+    Row("GET", "account/codes/", signed_in(302), nothing),
+    *(
+        Row(method, "account/keys/<int:pk>/removal/", signed_in(302), lambda world: Ask(KEY))
+        for method in ("GET", "POST")
+    ),
+]
 W = "w/<slug:slug>/"
 PAGES = [
     Row("GET", "", everybody(302, mallory=302), nothing),
     Row("GET", "login/", everybody(302, anonymous=200, agent=200, foreign=200), nothing),
     Row("POST", "login/", everybody(302, anonymous=200, agent=200, foreign=200), nothing),
-    Row("PUT", "login/", everybody(302, anonymous=200, agent=200, foreign=200), nothing),
     Row("POST", "logout/", everybody(302), nothing),
     Row("POST", "theme/", everybody(302), sends(theme="dark")),
     Row("GET", W, visits(MEMBERS), here),
@@ -499,6 +529,6 @@ PAGES = [
     Row("GET", f"{W}trail/<uuid:pk>/", visits(READERS), on_page(World.record)),
     Row("GET", f"{W}settings/", visits(MEMBERS), here),
 ]  # fmt: skip
-ROWS = [*SYSTEM, *REGISTRY, *GATEWAY, *AGENTS, *TRAIL, *PAGES]
+ROWS = [*SYSTEM, *REGISTRY, *GATEWAY, *AGENTS, *TRAIL, *ACCOUNT, *PAGES]
 CHANGES = [row for row in ROWS if row.event]
 MISSING = str(uuid4())

@@ -37,6 +37,10 @@ class World(Acts):
     def __init__(self):
         stage = gateway._stage()
         super().__init__(stage.workspace, stage.people, stage.now)
+        for person in self.people.values():
+            # Who has no password is not asked for it again by the pages of their account.
+            person.set_password("correct horse")
+            person.save()
         self.slug, self.cookies, self.unused, self.handlers = self.workspace.slug, {}, {}, {}
         self.join("eve", "break_glass")
         self.join("anna", "admin")
@@ -49,7 +53,9 @@ class World(Acts):
     def person(self, name="somebody"):
         """Return a new person, a member of nothing."""
         suffix = secrets.token_hex(4)
-        return Person.objects.create_user(f"{name}-{suffix}", f"{name}-{suffix}@example.com", name=name.title())
+        return Person.objects.create_user(
+            f"{name}-{suffix}", f"{name}-{suffix}@example.com", "correct horse", name=name.title()
+        )
 
     def join(self, name, *roles):
         """Return the membership of a new person with `roles`."""

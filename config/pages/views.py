@@ -1,9 +1,8 @@
-"""Sign in, choose a workspace, see at one glance what waits and what is live."""
+"""Choose a workspace, see at one glance what waits and what is live."""
 
 from collections import defaultdict
 from typing import Any
 
-from django.contrib.auth import views as accounts
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -21,9 +20,6 @@ from registry.views.frame import ENVIRONMENT_COOKIE, Visit, page
 FEW = 6
 THEMES = ("light", "dark", "system")
 YEAR = 365 * 24 * 3600
-
-sign_in = accounts.LoginView.as_view(template_name="login.html", redirect_authenticated_user=True)
-sign_out = accounts.LogoutView.as_view()
 
 
 @require_safe

@@ -2,6 +2,7 @@
 
 from registry.models.agreement import Activation, Approval, Evidence, Proposal, SlotHistory
 from registry.models.artifacts import Artifact, Check, Contributor, Kind, Lifecycle, Pin, Provenance, Version
+from registry.models.identity import FactorReset, Tally
 from registry.models.live import Bundle, Pdp, Slot, Stop
 from registry.models.people import Environment, Grant, Membership, Person, Role, Workspace
 from registry.models.signers import Signer
@@ -15,6 +16,7 @@ __all__ = [
     "Contributor",
     "Environment",
     "Evidence",
+    "FactorReset",
     "Grant",
     "Kind",
     "Lifecycle",
@@ -29,6 +31,7 @@ __all__ = [
     "Slot",
     "SlotHistory",
     "Stop",
+    "Tally",
     "Version",
     "Workspace",
 ]

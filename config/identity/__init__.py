@@ -1,0 +1,1 @@
+"""Sign-in of people: how django-allauth is bound to our pages, our records and our rules. Rules live in `registry`."""
