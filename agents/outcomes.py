@@ -12,6 +12,7 @@ from audit.refusal import Refusal
 from gateway.exchange import Outcome
 
 LIMITS = frozenset({"rate_limited", "rate_unavailable", "concurrency_exceeded"})
+AWAY = frozenset({"breaker_open", "bulkhead_full"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def retries_of(code: str) -> Retries:
     """Return how failures with this code are retried."""
     if code == "in_flight":
         return BUSY
-    return LIMITED if code in LIMITS else PASSING
+    return LIMITED if code in LIMITS | AWAY else PASSING
 
 
 def weigh(outcome: Outcome, *, kind: str, story: Story) -> Meaning:

@@ -74,6 +74,30 @@ class Environment(BaseSettings):
     placet_web_workers: int = Field(2, ge=1, le=64, description="Web server processes.")
     placet_web_threads: int = Field(8, ge=1, le=256, description="Threads in each web server process.")
     placet_lease_seconds: int = Field(10, ge=1, le=600, description="Lease of a step and of a claimed call, seconds.")
+    placet_breaker_failures: int = Field(
+        5, ge=1, le=1000, description="By how many failures must outnumber answers before a tool's breaker opens."
+    )
+    placet_breaker_seconds: int = Field(
+        30, ge=1, le=600, description="How long a breaker stays open before the first probe; doubles up to 600."
+    )
+    placet_breaker_probes: int = Field(
+        1,
+        ge=1,
+        le=100,
+        description="Probes that a half-open breaker lets through; all answered, it closes.",
+    )
+    placet_upstream_calls: int = Field(
+        64, ge=1, le=10_000, description="Calls under way at one upstream, per environment, all processes together."
+    )
+    placet_upstream_calls_per_process: int = Field(
+        6, ge=1, le=1000, description="Calls under way at one upstream in one process: fewer than its threads."
+    )
+    placet_retry_percent: int = Field(
+        10,
+        ge=0,
+        le=100,
+        description="Retries of a tool, as a share of its calls; beside them one each 10 s.",
+    )
     placet_log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least level that is logged."
     )

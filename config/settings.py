@@ -26,6 +26,12 @@ PLACET_OPA_TOKEN = ENV.secret("opa")
 PLACET_PRIVATE_EVALUATORS = False
 PLACET_DECISION_TIMEOUT_MS = ENV.placet_decision_timeout_ms
 PLACET_LEASE_SECONDS = ENV.placet_lease_seconds
+PLACET_BREAKER_FAILURES = ENV.placet_breaker_failures
+PLACET_BREAKER_SECONDS = ENV.placet_breaker_seconds
+PLACET_BREAKER_PROBES = ENV.placet_breaker_probes
+PLACET_UPSTREAM_CALLS = ENV.placet_upstream_calls
+PLACET_UPSTREAM_CALLS_PER_PROCESS = ENV.placet_upstream_calls_per_process
+PLACET_RETRY_PERCENT = ENV.placet_retry_percent
 PLACET_METRICS_TOKEN = ENV.placet_metrics_token
 # The `python` transport runs functions of this process: for tests alone.
 PLACET_TEST_TRANSPORTS = False

@@ -26,7 +26,15 @@ class CallAdmin(ReadOnly):
 
 
 @admin.register(
-    models.Session, models.SessionLabel, models.Token, models.Attempt, models.Hold, models.HoldApproval, models.Counter
+    models.Session,
+    models.SessionLabel,
+    models.Token,
+    models.Attempt,
+    models.Hold,
+    models.HoldApproval,
+    models.Counter,
+    models.Breaker,
+    models.RetryBudget,
 )
 class RowAdmin(ReadOnly):
-    """Sessions with their labels, attempts, holds with their verdicts, and counters."""
+    """Sessions with their labels, attempts, holds with their verdicts, counters, breakers and retry budgets."""

@@ -22,6 +22,7 @@ class Answer:
     :param state: "completed", "failed" or "unknown"; `code` says why it is not simply completed.
     :param again: nothing happened, so the same key may be tried again.
     :param spoke: the tool said something: the labels of its results count.
+    :param retry_after: seconds after which asking again may help.
     """
 
     state: str
@@ -31,6 +32,7 @@ class Answer:
     again: bool = False
     spoke: bool = False
     duration_ms: int = 0
+    retry_after: int | None = None
 
     @property
     def message(self) -> str:

@@ -1,4 +1,4 @@
-"""Do arguments and results fit the approved contract? JSON Schema 2020-12, bounded, without remote references."""
+"""Which contract is pinned, and do arguments and results fit it? JSON Schema 2020-12, bounded, no remote references."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol
@@ -8,8 +8,11 @@ import jsonschema_rs
 from audit import canonical
 from audit.canonical import JSON
 from audit.refusal import Refusal
+from registry import resolve
+from registry.resolve import Release
 
 LARGEST_VALUE = 1_048_576  # bytes of canonical JSON, arguments and results alike
+TIMEOUT_MS = 30_000  # of a tool whose contract names none
 _LISTED = 10  # problems shown to the caller
 _CACHED = 4096  # compiled schemas per process
 # Linear-time patterns only, and a bound on what a pattern may compile to.
@@ -50,6 +53,25 @@ class Contract(Protocol):
     def digest(self) -> str: ...
     @property
     def content(self) -> Mapping[str, JSON]: ...
+
+
+def pinned(release: Release, kind: str, name: str) -> resolve.Contract:
+    """Return what the release pins under `name`, for tools and models alike.
+
+    :raises Refusal: tool_unknown, model_unknown.
+    """
+    found = (release.models if kind == "model" else release.tools).get(name)
+    if found is None:
+        detail = f"The release of {release.agent} pins no {kind} {name!r}."
+        raise Refusal(f"{kind}_unknown", detail, status=403, field="name")
+    return found
+
+
+def patience(contract: Contract, asked_ms: int | None) -> float:
+    """Return seconds for all tries together: the contract's limits, or the caller's patience if that is shorter."""
+    content: Mapping[str, Any] = contract.content
+    milliseconds = int(content.get("timeout_ms", TIMEOUT_MS)) * int(content.get("retry", {}).get("attempts", 1))
+    return min(milliseconds, asked_ms or milliseconds) / 1000
 
 
 def check_arguments(contract: Contract, arguments: Mapping[str, JSON]) -> None:

@@ -178,6 +178,12 @@ def executor_principal(workspace: UUID, *, environment: str, agent: str, on_beha
     )
 
 
+def check_scope(principal: Principal, scope: str) -> None:
+    """Do nothing if the credential has `scope`. :raises Refusal: scope_missing."""
+    if scope not in principal.scopes:
+        raise Refusal("scope_missing", f"The credential needs the scope {scope}.", status=403)
+
+
 def principal_of(credential: UUID) -> Principal:
     """Return the principal of a credential without its key: to go on with what it began.
 

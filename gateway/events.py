@@ -16,4 +16,6 @@ EVENTS = {
     "gateway.hold.approved": "A person approved a parked call, bound to the digest they saw.",
     "gateway.hold.rejected": "A person rejected a parked call; it is denied.",
     "gateway.hold.expired": "Nobody decided a parked call in time; it is denied.",
+    "gateway.breaker.opened": "A tool failed too often, or its probe did: until the next probe nobody asks it.",
+    "gateway.breaker.closed": "A probe found the tool back, or an operator closed its breaker.",
 }

@@ -63,6 +63,13 @@ class Facts:
         return Resolved(self.session, self.release, self.contract)
 
     @property
+    def reservation(self) -> Reserved:
+        """What a call that has come past step 5 has reserved, and what it saw of its tool's breaker."""
+        if self.reserved is None:
+            raise RuntimeError("Nothing has been reserved for the call.")
+        return self.reserved
+
+    @property
     def subject(self) -> str:
         """Whose the values of this call are: erasing that subject erases them."""
         if self.session is None:

@@ -16,14 +16,15 @@ from audit import canonical, crash
 from audit.canonical import JSON
 from audit.refusal import Refusal
 from audit.uuid7 import uuid7
-from gateway import rates
+from gateway import breakers, rates, upstreams
 from registry.resolve import Contract, Release
 
 OUTPUT_TOKENS = 4096  # reserved for a model's answer when neither the caller nor the contract bounds it
 _NO_LIMIT = 2**62
 # No tokenizer makes much more than one token of two bytes of text; what was really used is settled afterwards.
 _BYTES_PER_TOKEN = 2
-# All counters of a call or none: `fits` looks at the rows as they are under the lock.
+# All counters of a call or none: `fits` looks at the rows as they are under the lock. The tool's breaker, and how busy
+# its upstream is, are read along with them, so that a call of a healthy tool costs no statement more.
 _TAKE = """
 WITH locked AS (
     SELECT id, calls, under_way, tokens, cost_micro_usd,
@@ -37,16 +38,19 @@ fits AS (
 -- A reservation that a crash loses was not yet decided on: its commit need not wait for the disk.
 lazy AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)),
 leased AS (
-    INSERT INTO gateway_lease (id, call, fence, counters, tokens, cost_micro_usd, until)
-    SELECT %(lease)s, %(call)s, %(fence)s, %(counters)s, %(tokens)s, %(cost)s, now() + %(lasts)s * interval '1 s'
+    INSERT INTO gateway_lease (id, call, fence, counters, upstream, tokens, cost_micro_usd, until)
+    SELECT %(lease)s, %(call)s, %(fence)s, %(counters)s, %(upstream)s, %(tokens)s, %(cost)s,
+           now() + %(lasts)s * interval '1 s'
     FROM fits, lazy WHERE ok),
 taken AS (
     UPDATE gateway_counter c
     SET calls = c.calls + %(first)s, under_way = c.under_way + 1, tokens = c.tokens + %(tokens)s,
         cost_micro_usd = c.cost_micro_usd + %(cost)s, touched_at = clock_timestamp()
     FROM locked, fits WHERE c.id = locked.id AND fits.ok)
-SELECT id, calls + %(first)s, under_way + 1, tokens + %(tokens)s, cost_micro_usd + %(cost)s, seconds, ok
-FROM locked, fits
+SELECT locked.id, locked.calls + %(first)s, under_way + 1, tokens + %(tokens)s, cost_micro_usd + %(cost)s, seconds, ok,
+       (SELECT count(*) FROM gateway_lease l WHERE l.upstream = %(upstream)s AND l.until > now()),
+       b.state, b.failures, b.generation, extract(epoch FROM b.probe_at - now())
+FROM locked CROSS JOIN fits LEFT JOIN gateway_breaker b ON b.id = %(breaker)s
 """
 _MAKE = """
 INSERT INTO gateway_counter (id, workspace_id, scope, calls, under_way, tokens, cost_micro_usd)
@@ -86,12 +90,15 @@ class Reserved:
 
     :param limits: [{"name", "used", "limit"}], this call included.
     :param calls: calls of the session so far, with tokens and cost_micro_usd, this call included.
+    :param breaker: the tool's breaker at that moment. :param under_way: other calls at its upstream.
     """
 
     limits: list[dict[str, JSON]]
     calls: int
     tokens: int
     cost_micro_usd: int
+    breaker: breakers.Seen
+    under_way: int = 0
 
 
 class _Count(NamedTuple):
@@ -102,6 +109,11 @@ class _Count(NamedTuple):
     cost_micro_usd: int
     seconds: int
     taken: bool
+    at_upstream: int
+    breaker: str | None
+    failures: int | None
+    generation: int | None
+    wait: float | None
 
 
 def reserve(
@@ -147,6 +159,8 @@ def reserve(
         "most_seconds": budgets.get("seconds", _NO_LIMIT),
         "tool": tool or session,
         "concurrency": contract.content["concurrency"] if tool else _NO_LIMIT,
+        "upstream": upstreams.id_of(release.workspace, release.environment, contract),
+        "breaker": breakers.id_of(release, contract),
     }
     counts = _take(take, scopes, release.workspace)
     if not counts[session].taken and tool is not None and free_leaked(tool):
@@ -157,7 +171,9 @@ def reserve(
     if not own.taken:
         raise _over(seen, contract)
     crash.point("gateway.reserved")
-    return Reserved(seen, own.calls, own.tokens, own.cost_micro_usd)
+    return Reserved(
+        seen, own.calls, own.tokens, own.cost_micro_usd, _breaker(take["breaker"], own), under_way=own.at_upstream
+    )
 
 
 def estimate(contract: Contract, arguments: Mapping[str, JSON]) -> Usage:
@@ -213,6 +229,13 @@ def _take(take: Mapping[str, Any], scopes: Mapping[UUID, str], workspace: UUID) 
                 return counts
             for pk in missing:
                 cursor.execute(_MAKE, [pk, workspace, scopes[pk]])
+
+
+def _breaker(pk: UUID, own: _Count) -> breakers.Seen:
+    if own.breaker is None:
+        return breakers.Seen(pk)
+    wait = float(own.wait) if own.wait is not None else 0.0
+    return breakers.Seen(pk, own.breaker, own.failures or 0, own.generation or 0, wait)
 
 
 def _seen(

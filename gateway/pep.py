@@ -17,6 +17,7 @@ from audit.refusal import Refusal, not_found
 from gateway import (
     answers,
     attributes,
+    breakers,
     calls,
     claims,
     contract,
@@ -24,8 +25,10 @@ from gateway import (
     holds,
     limits,
     obligations,
+    outcomes,
     pdp,
     recall,
+    retries,
     sanitize,
     sessions,
     settlement,
@@ -42,12 +45,10 @@ from gateway.models import Hold
 from gateway.principal import Principal
 from gateway.reasons import deny, failed, message
 from registry.models import Person
-from registry.resolve import Contract, Release
 
 __all__ = ["Outcome", "Request", "call", "release", "settle"]
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
-TIMEOUT_MS = 30_000  # of a tool whose contract names none
 _SCOPES = {"tool": "tools:call", "model": "models:call"}
 
 
@@ -69,12 +70,12 @@ def call(principal: Principal, request: Request, *, now: datetime) -> Outcome:
     facts = Facts(claim, principal, request, now)
     timeout = 0.0
     try:
-        _check_scope(principal, request)
+        credentials.check_scope(principal, _SCOPES[request.kind])
         facts.session, facts.release = sessions.enter(  # 2 resolve
             principal, request.session, now=now, correlation_id=request.correlation_id
         )
-        facts.contract = _pinned(facts.release, request)
-        timeout = _timeout(facts.contract, request)
+        facts.contract = contract.pinned(facts.release, request.kind, request.name)
+        timeout = contract.patience(facts.contract, request.timeout_ms)
         contract.check_arguments(facts.contract, request.arguments)  # 3 check
         findings = sanitize.scan(request.arguments)  # 4 trace and scan
         facts.findings = sanitize.summary(findings)
@@ -101,9 +102,9 @@ def call(principal: Principal, request: Request, *, now: datetime) -> Outcome:
     try:
         decided = _recorded(calls.decide, facts, decision, seconds=timeout)  # 8 record, before the act
     except calls.Overtaken:
-        return _answered(request, _busy(facts), started)
+        return _answered(request, outcomes.busy(facts), started)
     if decided.verdict != "allow":
-        return _answered(request, _not_executed(facts, decided), started)
+        return _answered(request, outcomes.not_executed(facts, decided), started)
     answer = _invoke(facts, timeout)  # 9 invoke
     answer = answers.examine(facts, answer)  # 10 check and scan
     return _answered(request, _finish(facts, decided, answer), started)  # 11 record
@@ -142,28 +143,6 @@ def settle(
     return settlement.settle(
         call, person=person, outcome=outcome, result=result, now=now, correlation_id=correlation_id
     )
-
-
-def _check_scope(principal: Principal, request: Request) -> None:
-    scope = _SCOPES[request.kind]
-    if scope not in principal.scopes:
-        raise Refusal("scope_missing", f"The credential needs the scope {scope}.", status=403)
-
-
-def _pinned(pins: Release, request: Request) -> Contract:
-    """Return the contract that the release pins under the asked name, for tools and models alike."""
-    found = (pins.models if request.kind == "model" else pins.tools).get(request.name)
-    if found is None:
-        detail = f"The release of {pins.agent} pins no {request.kind} {request.name!r}."
-        raise Refusal(f"{request.kind}_unknown", detail, status=403, field="name")
-    return found
-
-
-def _timeout(agreed: Contract, request: Request) -> float:
-    """Return seconds for all tries together: the contract's limits, or the caller's patience if that is shorter."""
-    tries = int(agreed.content.get("retry", {}).get("attempts", 1))
-    milliseconds = int(agreed.content.get("timeout_ms", TIMEOUT_MS)) * tries
-    return min(milliseconds, request.timeout_ms or milliseconds) / 1000
 
 
 def _reserve(facts: Facts, timeout: float) -> limits.Reserved:
@@ -205,33 +184,52 @@ def _recorded(step: Callable[..., T], *given: object, **named: object) -> T:
 
 
 def _invoke(facts: Facts, timeout: float) -> Answer:
-    """Step 9: the only way to a tool. What goes wrong there is an answer, too."""
-    at = facts.resolved
-    scope = transport.Scope(facts.principal.workspace, at.release.environment, at.release.digest, at.session.id)
+    """Step 9: past breaker and bulkhead to the tool. What goes wrong there is an answer, too."""
+    at, seen = facts.resolved, facts.reservation
+    try:
+        admitted = breakers.admit(seen.breaker, under_way=seen.under_way, seconds=timeout + calls.GRACE_SECONDS)
+    except breakers.Away as away:
+        return Answer("failed", away.code, again=True, retry_after=away.seconds)
     crash.point("gateway.before_invoke")
     begun = time.monotonic()
+    answer = _ask(facts, deadline=begun + timeout)
+    crash.point("gateway.invoked")
+    breakers.report(
+        admitted,
+        at.release,
+        at.contract,
+        answer.code,
+        patient=timeout >= contract.patience(at.contract, None),
+        correlation_id=facts.request.correlation_id,
+    )
+    return replace(answer, duration_ms=int((time.monotonic() - begun) * 1000))
+
+
+def _ask(facts: Facts, *, deadline: float) -> Answer:
+    """Return what came of the only way to a tool."""
+    at = facts.resolved
+    retries.earn(at.release, at.contract)
     try:
         result = transport.invoke(
             at.contract,
             facts.executed or {},
             key=claims.upstream_key(facts.principal, facts.request),
-            deadline=begun + timeout,
-            scope=scope,
+            deadline=deadline,
+            scope=transport.Scope(facts.principal.workspace, at.release.environment, at.release.digest, at.session.id),
             correlation_id=facts.request.correlation_id,
+            may_retry=lambda: retries.take(at.release, at.contract),
         )
     except transport.TransportFailed as failure:
         nothing = failure.happened == "no"
         log.warning("tool failed", code=failure.code, happened=failure.happened, detail=failure.detail)
+        retry_after = 1 if failure.code == "bulkhead_full" else None
         state = "failed" if nothing else "unknown"
-        answer = Answer(state, failure.code, again=nothing or facts.effect != "unsafe")
+        return Answer(state, failure.code, again=nothing or facts.effect != "unsafe", retry_after=retry_after)
     except Exception as failure:  # it may have happened; nobody may guess that it has not
         log.error("the transport failed", exc_info=failure)
-        answer = Answer("unknown", "outcome_unknown", again=facts.effect != "unsafe")
-    else:
-        code = "tool_error" if result.is_error else ""
-        answer = Answer("completed", code, result.content, result.is_error, spoke=True)
-    crash.point("gateway.invoked")
-    return replace(answer, duration_ms=int((time.monotonic() - begun) * 1000))
+        return Answer("unknown", "outcome_unknown", again=facts.effect != "unsafe")
+    code = "tool_error" if result.is_error else ""
+    return Answer("completed", code, result.content, result.is_error, spoke=True)
 
 
 def _finish(facts: Facts, decided: Decided, answer: Answer) -> Outcome:
@@ -254,54 +252,12 @@ def _finish(facts: Facts, decided: Decided, answer: Answer) -> Outcome:
             duration_ms=answer.duration_ms,
         )
     except calls.Overtaken:
-        return _busy(facts)
+        return outcomes.busy(facts)
     except Exception as failure:  # what is not on record is not told
         log.error("the outcome cannot be recorded", exc_info=failure)
         connection.close_if_unusable_or_obsolete()
-        return Outcome(
-            "unknown",
-            facts.claim.id,
-            facts.claim.number,
-            code="outcome_unrecorded",
-            message=message("outcome_unrecorded"),
-            receipts=(decided.receipt,),
-            again=facts.effect != "unsafe",
-            retry_after=calls.GRACE_SECONDS,
-        )
-    return Outcome(
-        {"completed": "finished", "failed": "failed"}.get(answer.state, "unknown"),  # type: ignore[arg-type]
-        facts.claim.id,
-        facts.claim.number,
-        decision=decided.decision,
-        result=answer.result,
-        is_error=answer.is_error,
-        code=answer.code,
-        message=answer.message,
-        receipts=(decided.receipt, receipt),
-        labels=known,
-        again=answer.again,
-    )
-
-
-def _not_executed(facts: Facts, decided: Decided) -> Outcome:
-    said = [reason.message for reason in decided.decision.reasons if reason.code == decided.code]
-    return Outcome(
-        "parked" if decided.verdict == "hold" else "denied",
-        facts.claim.id,
-        facts.claim.number,
-        decision=decided.decision,
-        code=decided.code,
-        message=said[0] if said else message(decided.code),
-        hold=decided.hold,
-        receipts=(decided.receipt,),
-        labels=facts.session.labels if facts.session else (),
-        again=decided.again,
-        retry_after=recall.PARKED_SECONDS if decided.verdict == "hold" else 1 if decided.again else None,
-    )
-
-
-def _busy(facts: Facts) -> Outcome:
-    return Outcome("in_flight", facts.claim.id, code="in_flight", again=True, retry_after=1)
+        return outcomes.unrecorded(facts, decided)
+    return outcomes.told(facts, decided, answer, receipt=receipt, labels=known)
 
 
 def _answered(request: Request, outcome: Outcome, started: float) -> Outcome:

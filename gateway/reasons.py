@@ -47,6 +47,8 @@ REASONS = {
     "result_quarantined": "The tool's answer could not be examined; it is withheld.",
     "outcome_unknown": "The call may have been executed; nobody can tell.",
     "outcome_unrecorded": "The outcome could not be recorded, so it is withheld.",
+    "breaker_open": "The tool is away: it failed too often and is not asked until a probe finds it back.",
+    "bulkhead_full": "As many calls as one upstream may have are under way.",
     "tool_timeout": "The tool did not answer in time.",
     "tool_unreachable": "The tool cannot be reached.",
     "tool_busy": "The tool's server has as many calls as it takes.",

@@ -22,6 +22,9 @@ SHADOWED = Counter(
 UNEXPECTED = Counter(
     "placet_pdp_unexpected_revisions_total", "Decisions that an OPA server made by another bundle than the live one."
 )
+BREAKERS = Counter(
+    "placet_breaker_moves_total", "Breakers that opened or closed.", ["environment", "kind", "name", "state"]
+)
 
 
 def answered(request: Request, outcome: Outcome, *, seconds: float) -> None:

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from gateway.api import calls, credentials, holds, sessions
+from gateway.api import breakers, calls, credentials, holds, sessions
 
 urlpatterns = [
     path("tool-calls/", calls.tool_calls, name="tool-calls"),
@@ -19,6 +19,9 @@ urlpatterns = [
         credentials.RevocationsView.as_view(),
         name="credential-revocations",
     ),
+    path("breakers/", breakers.BreakersView.as_view(), name="breakers"),
+    path("breakers/<uuid:breaker>/", breakers.BreakerView.as_view(), name="breaker"),
+    path("breakers/<uuid:breaker>/resets/", breakers.ResetsView.as_view(), name="breaker-resets"),
     path("holds/", holds.HoldsView.as_view(), name="holds"),
     path("holds/<uuid:hold>/", holds.HoldView.as_view(), name="hold"),
     path("holds/<uuid:hold>/approvals/", holds.ApprovalsView.as_view(), name="hold-approvals"),

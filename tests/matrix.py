@@ -405,6 +405,12 @@ GATEWAY = [
         "POST", f"{V1}credentials/<uuid:credential>/revocations/", may("alice carol olga adam", 201),
         one(World.credential, "credential"), "gateway.credential.revoked",
     ),
+    Row("GET", f"{V1}breakers/", may(MEMBERS), mine),
+    Row("GET", f"{V1}breakers/<uuid:breaker>/", may(MEMBERS), one(World.breaker, "breaker")),
+    Row(
+        "POST", f"{V1}breakers/<uuid:breaker>/resets/", may("olga", 201), one(World.breaker, "breaker"),
+        "gateway.breaker.closed",
+    ),
     Row("GET", f"{V1}holds/", may(MEMBERS), mine),
     Row("GET", f"{V1}holds/<uuid:hold>/", may(MEMBERS), one(World.hold, "hold")),
     Row("POST", f"{V1}holds/<uuid:hold>/approvals/", may("bob", 201), _held, "gateway.hold.approved"),

@@ -13,3 +13,7 @@ ALLOWED_HOSTS = ["*"]
 LOGGING = {"level": "warning", "format": "text"}
 # Else every test client scans all static files when it is made.
 WHITENOISE_AUTOREFRESH = True
+# Many tests share a tool and let it fail: only tests of the breaker and the bulkhead want these to bite.
+PLACET_BREAKER_FAILURES = 1000
+PLACET_UPSTREAM_CALLS = 1000
+PLACET_UPSTREAM_CALLS_PER_PROCESS = 1000

@@ -25,6 +25,7 @@ MAKES = {
     "credentials": lambda world: world.credential(),
     "settings": lambda world: world.credential(),
     "holds": lambda world: world.hold(),
+    "breakers": lambda world: world.breaker(),
     "runs": lambda world: world.begun(),
     "records": lambda world: world.stop(),
     "trail": lambda world: world.stop(),

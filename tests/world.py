@@ -7,15 +7,17 @@ import json
 import secrets
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 
 from django.db import connection
-from django.test import Client
+from django.test import Client, override_settings
 
 from agents import leases, runs
 from audit import publisher, records, sequencer
-from gateway import credentials, sessions
-from registry import activations, memberships, signers, stops, versions, workspaces
+from gateway import breakers, credentials, sessions
+from registry import activations, memberships, resolve, signers, stops, versions, workspaces
 from registry.models import Person
+from registry.resolve import Contract
 from tests.agents.acts import Acts, lapse, open_step
 from tests.gateway import conftest as gateway
 from tests.gateway.stage import fresh
@@ -198,6 +200,20 @@ class World(Acts):
         from gateway.models import Hold
 
         return Hold.objects.get(pk=self.call(self.principal, "careful").hold)
+
+    def breaker(self):
+        """Return the open breaker of a tool that has failed."""
+        tool = Contract("tool", fresh("tool"), "", {})
+        pk = breakers.id_of(self.resolved, tool)
+        with override_settings(PLACET_BREAKER_FAILURES=1):
+            given = breakers.admit(breakers.Seen(pk), under_way=0, seconds=1)
+            breakers.report(given, self.resolved, tool, "tool_unreachable", patient=True, correlation_id="world")
+        return pk
+
+    @cached_property
+    def resolved(self):
+        """What is live of the agent."""
+        return resolve.live(self.workspace.pk, **DEVELOPMENT)
 
     def begun(self, by=None):
         """Return a run that the agent started, or `by`."""

@@ -4,6 +4,7 @@ Calls, sessions and holds carry plain ids of workspaces and people: these rows o
 reads them by raw cursors. What must be provable stands in the trail; these rows may be erased.
 """
 
+from gateway.models.breakers import Breaker, RetryBudget
 from gateway.models.calls import Attempt, Call
 from gateway.models.counters import Counter, Lease
 from gateway.models.credentials import Credential, Key
@@ -12,6 +13,7 @@ from gateway.models.sessions import Session, SessionLabel, Token
 
 __all__ = [
     "Attempt",
+    "Breaker",
     "Call",
     "Counter",
     "Credential",
@@ -19,6 +21,7 @@ __all__ = [
     "HoldApproval",
     "Key",
     "Lease",
+    "RetryBudget",
     "Session",
     "SessionLabel",
     "Token",

@@ -42,12 +42,16 @@ class Lease(Row):
     call = models.UUIDField(unique=True)
     fence = models.BigIntegerField()
     counters = ArrayField(models.UUIDField())
+    upstream = models.UUIDField(null=True, help_text="Where it keeps a place: see gateway.upstreams.")
     tokens = models.BigIntegerField(default=0)
     cost_micro_usd = models.BigIntegerField(default=0)
     until = models.DateTimeField()
 
     class Meta:
-        indexes: ClassVar = [models.Index(F("until"), name="lease_until")]
+        indexes: ClassVar = [
+            models.Index(F("until"), name="lease_until"),
+            models.Index(F("upstream"), name="lease_upstream"),
+        ]
 
     def __str__(self) -> str:
         return f"of {self.call}"

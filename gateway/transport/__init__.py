@@ -2,11 +2,12 @@
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from audit.canonical import JSON
-from gateway.transport import mcp, portal, python, scripted
+from gateway import upstreams
+from gateway.transport import bulkhead, mcp, portal, python, scripted
 from gateway.transport.outcome import Contract, Happened, Result, Scope, TransportFailed
 
 __all__ = ["Result", "Scope", "TransportFailed", "close", "invoke", "open"]
@@ -44,34 +45,44 @@ def close() -> None:
 
 
 def invoke(
-    contract: Contract, arguments: Mapping[str, JSON], *, key: str, deadline: float, scope: Scope, correlation_id: str
+    contract: Contract,
+    arguments: Mapping[str, JSON],
+    *,
+    key: str,
+    deadline: float,
+    scope: Scope,
+    correlation_id: str,
+    may_retry: Callable[[], bool] = lambda: True,
 ) -> Result:
-    """Carry out one decided call.
+    """Carry out one decided call, in a place of the upstream's bulkhead.
 
     :param key: the call's idempotency key, the same for all its attempts.
     :param deadline: time.monotonic() seconds by which the answer must be here; the contract's timeout_ms may be sooner.
+    :param may_retry: takes a retry from the tool's budget; False: there is none left.
     :raises TransportFailed: no usable answer; `happened` says whether the tool may have acted, over all tries together.
     """
     transport = _transport(contract)
     timeout = contract.content.get("timeout_ms", _TIMEOUT_MS) / 1000
     tries = contract.content.get("retry", {}).get("attempts", 1)
     happened: Happened = "no"
-    for number in range(1, tries + 1):
-        until = min(deadline, time.monotonic() + timeout)
-        if until <= time.monotonic():
-            raise TransportFailed("tool_timeout", happened, "the deadline passed before the call")
-        try:
-            result = transport(contract, arguments, key=key, deadline=until, scope=scope, correlation_id=correlation_id)
-        except TransportFailed as failure:
-            if failure.happened == "maybe":
-                happened = "maybe"
-            pause = _PAUSE_SECONDS * 2**number * random.random()  # noqa: S311 - spreads retries, guards nothing
-            last = number == tries or time.monotonic() + pause >= deadline
-            if last or not _repeatable(contract, failure, happened):
-                raise TransportFailed(failure.code, happened, failure.detail) from failure
-            time.sleep(pause)
-        else:
-            return Result(result.content, result.is_error, {**result.meta, "tries": number})
+    with bulkhead.place(upstreams.name_of(contract), deadline=deadline):
+        for number in range(1, tries + 1):
+            until = min(deadline, time.monotonic() + timeout)
+            if until <= time.monotonic():
+                raise TransportFailed("tool_timeout", happened, "the deadline passed before the call")
+            given = {"key": key, "deadline": until, "scope": scope, "correlation_id": correlation_id}
+            try:
+                result = transport(contract, arguments, **given)
+            except TransportFailed as failure:
+                if failure.happened == "maybe":
+                    happened = "maybe"
+                pause = _PAUSE_SECONDS * 2**number * random.random()  # noqa: S311 - spreads retries, guards nothing
+                last = number == tries or time.monotonic() + pause >= deadline
+                if last or not _repeatable(contract, failure, happened) or not may_retry():
+                    raise TransportFailed(failure.code, happened, failure.detail) from failure
+                time.sleep(pause)
+            else:
+                return Result(result.content, result.is_error, {**result.meta, "tries": number})
     raise AssertionError("unreachable: the last try returns or raises")
 
 

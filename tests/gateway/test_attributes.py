@@ -10,6 +10,7 @@ import jsonschema_rs
 import pytest
 
 from gateway import attributes
+from gateway.breakers import Seen
 from gateway.exchange import Approval, Request
 from gateway.facts import Claim, Facts
 from gateway.limits import Reserved
@@ -43,7 +44,7 @@ def facts(content=TOOL, kind="tool", arguments=None, **more):
         session=Entered(ID, ID, DIGEST, "person:x", "customer-7", False, ("untrusted",)),
         release=release,
         contract=Contract(kind, "mail", DIGEST, content),
-        reserved=Reserved([{"name": "budget.steps", "used": 1, "limit": 5}], 3, 20, 7),
+        reserved=Reserved([{"name": "budget.steps", "used": 1, "limit": 5}], 3, 20, 7, Seen(UUID(int=1))),
     )
     for name, value in more.items():
         setattr(made, name, value)

@@ -416,7 +416,8 @@ def test_servers_die_with_a_gateway_that_is_killed(launch, settings):
 import os, time, uuid
 from dataclasses import dataclass
 from django.conf import settings
-settings.configure(PLACET_LAUNCHERS={settings.PLACET_LAUNCHERS!r}, PLACET_HOME="/nonexistent", BASE_DIR="/")
+settings.configure(PLACET_LAUNCHERS={settings.PLACET_LAUNCHERS!r}, PLACET_HOME="/nonexistent", BASE_DIR="/",
+    PLACET_UPSTREAM_CALLS_PER_PROCESS=6)
 from gateway import transport
 class Contract:
     kind, name = "tool", "meta"
