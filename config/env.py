@@ -177,6 +177,18 @@ class Environment(BaseSettings):
             place = Path("/tmp") / f"placet-{short}"  # noqa: S108
         return place
 
+    @property
+    def sidecars(self) -> bool:
+        """Whether we run the OPA servers ourselves."""
+        return self.placet_pdp != "embedded" and not self.opa_url
+
+    @property
+    def loopback(self) -> str:
+        """Host and port of the web process for processes of this machine."""
+        everywhere = self.placet_bind in ("0.0.0.0", "::", "")  # noqa: S104 - compared, not bound
+        host = "127.0.0.1" if everywhere else self.placet_bind
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
     def secret(self, name: str) -> str:
         """Return the secret `name` from PLACET_HOME/secrets, made on first use with mode 0600."""
         directory = self.placet_home / "secrets"

@@ -12,6 +12,7 @@ PLACET_HOME = ENV.placet_home
 PLACET_SOCKETS = ENV.sockets
 PLACET_KEYS = PLACET_HOME / "keys"
 PLACET_URL = ENV.placet_url or f"http://127.0.0.1:{ENV.port}"
+PLACET_LOOPBACK = f"http://{ENV.loopback}"
 PLACET_LAUNCHERS = ENV.placet_launchers or str(PLACET_HOME / "launchers.toml")
 PLACET_EGRESS_ALLOW = ENV.placet_egress_allow
 PLACET_CA_FILE = ENV.placet_ca_file

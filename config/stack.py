@@ -17,6 +17,7 @@ from django.db.migrations.executor import MigrationExecutor
 from config.embedded import postgres, processes, valkey
 from config.env import Environment
 from config.supervisor import Child, Print, Supervisor, python
+from gateway.management.commands import opas
 
 FRONT = 2  # children that decide calls: web and evaluators
 FRONT_SECONDS = 10.0  # head start that they have at most
@@ -36,6 +37,8 @@ class Stack:
     def start(self) -> None:
         """Start everything in order. :raises processes.StartFailed: with what to do."""
         _check_port(self.environment.placet_bind, self.environment.port)
+        if self.environment.sidecars:
+            self._check_opa()
         if not self.environment.database_url:
             self._start_database()
         self._migrate()
@@ -74,7 +77,7 @@ class Stack:
 
     def wait_until_ready(self, *, timeout: float = 60.0) -> bool:
         """Wait until /readyz answers 200; say whether it did."""
-        url = f"http://{_reachable(self.environment.placet_bind)}:{self.environment.port}/readyz"
+        url = f"http://{self.environment.loopback}/readyz"
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline and not self.supervisor.ended.is_set():
             try:
@@ -106,6 +109,15 @@ class Stack:
         info = postgres.conninfo(environment.sockets, user="postgres", password=password, dbname="postgres")
         with psycopg.connect(info) as connection:
             postgres.create_roles(connection, passwords, database="placet")
+
+    def _check_opa(self) -> None:
+        """Have the pinned opa at hand before anything starts; getting it for the first time takes a while."""
+        try:
+            self.write("opa", str(opas.binary()))
+        except FileNotFoundError as error:
+            raise processes.StartFailed(
+                f"PLACET_PDP={self.environment.placet_pdp} without OPA_URL runs OPA itself: {error}"
+            ) from error
 
     def _start_broker(self) -> None:
         environment = self.environment
@@ -159,9 +171,11 @@ class Stack:
             {"PLACET_PROCESS": "worker", "PYTHONPATH": str(_root()), "C_FORCE_ROOT": "1"},
             grace=20.0,
         )  # fmt: skip
+        sidecars = [child("opas", "opas", process="web")] if environment.sidecars else []
         return [
             web,
             child("evaluators", "evaluators", process="web"),
+            *sidecars,
             child("bundler", "bundler", process="bundler"),
             child("sequencer", "sequencer", process="sequencer"),
             child("publisher", "publisher", process="publisher"),
@@ -172,10 +186,6 @@ class Stack:
 
 def _root() -> object:
     return python()[1].rsplit("/", 1)[0]
-
-
-def _reachable(bind: str) -> str:
-    return "127.0.0.1" if bind in ("0.0.0.0", "::", "") else bind  # noqa: S104 - compared, not bound
 
 
 def _check_port(bind: str, port: int) -> None:

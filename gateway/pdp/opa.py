@@ -57,9 +57,9 @@ class Opa:
         body = self._ask(question)
         if not isinstance(body, dict) or not isinstance(said := body.get("provenance"), dict):
             raise PdpFailed("pdp_malformed", "The OPA server's answer is not what a decision looks like.")
+        revision = _revision(said)
         if "result" not in body:
             raise PdpFailed("policy_undefined", "The policies gave no decision.")
-        revision = _revision(said)
         if revision != question.revision:
             _check_other(question, revision)
         result = orjson.dumps(body["result"])

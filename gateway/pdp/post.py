@@ -153,6 +153,8 @@ class _Connection(http.client.HTTPConnection):
         try:
             self.request("POST", target, body, dict(headers))
             answer = self.getresponse()
+            if answer.length is None and not answer.chunked:
+                raise Cut  # it does not say how long it is, so nobody can tell whether it is whole
             whole = Answer(answer.status, answer.read())
         except TimeoutError:
             raise Late(begun=self.heard) from None
@@ -162,8 +164,6 @@ class _Connection(http.client.HTTPConnection):
             raise Garbled from error
         except OSError as error:
             raise Unreachable from error
-        if answer.will_close:
-            self.close()
         return whole
 
     def connect(self) -> None:
@@ -192,6 +192,8 @@ class _Wire:
 
     def __init__(self, opened: socket.socket, until: float) -> None:
         self._socket = opened
+        self._readers = 0
+        self._closing = False
         self.begin(until)
 
     def begin(self, until: float) -> None:
@@ -205,6 +207,7 @@ class _Wire:
 
     def makefile(self, mode: str) -> io.BufferedReader:
         """Return a reader of the answer."""
+        self._readers += 1
         return io.BufferedReader(_Reading(self), 65_536)
 
     def receive(self, into: memoryview) -> int:
@@ -217,8 +220,16 @@ class _Wire:
         return count
 
     def close(self) -> None:
-        """Close it."""
-        self._socket.close()
+        """Close it once the answer has been read: http.client calls this before it reads the last one."""
+        self._closing = True
+        if self._readers == 0:
+            self._socket.close()
+
+    def let_go(self) -> None:
+        """Note that an answer's reader is closed."""
+        self._readers -= 1
+        if self._closing:
+            self.close()
 
 
 class _Reading(io.RawIOBase):
@@ -230,6 +241,11 @@ class _Reading(io.RawIOBase):
 
     def readinto(self, into: Any) -> int:
         return self._wire.receive(memoryview(into))
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            self._wire.let_go()
 
 
 def _left(until: float) -> float:
