@@ -4,7 +4,7 @@ from django.urls import URLPattern, URLResolver, include, path
 
 from agents import views as agents
 from config.pages import search, trail, views
-from gateway.views import calls, holds
+from gateway.views import calls, holds, stops
 from registry.views import catalogue, proposals, releases
 
 app_name = "pages"
@@ -21,6 +21,9 @@ WORKSPACE: list[URLPattern | URLResolver] = [
     path("holds/", holds.queue, name="holds"),
     path("holds/<uuid:pk>/", holds.hold, name="hold"),
     path("holds/<uuid:pk>/verdict/", holds.verdict, name="hold-verdict"),
+    path("stops/", stops.stop_list, name="stops"),
+    path("stops/<uuid:pk>/", stops.stop, name="stop"),
+    path("stops/<uuid:pk>/lifting/", stops.lifting, name="stop-lifting"),
     path("releases/", releases.releases, name="releases"),
     path("artifacts/", catalogue.artifacts, name="artifacts"),
     path("artifacts/<slug:kind>/<str:name>/", catalogue.artifact, name="artifact"),

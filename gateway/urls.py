@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from gateway.api import breakers, calls, credentials, holds, sessions
+from gateway.api import breakers, calls, credentials, holds, sessions, stops
 
 urlpatterns = [
     path("tool-calls/", calls.tool_calls, name="tool-calls"),
@@ -22,6 +22,7 @@ urlpatterns = [
     path("breakers/", breakers.BreakersView.as_view(), name="breakers"),
     path("breakers/<uuid:breaker>/", breakers.BreakerView.as_view(), name="breaker"),
     path("breakers/<uuid:breaker>/resets/", breakers.ResetsView.as_view(), name="breaker-resets"),
+    path("stops/<uuid:stop>/report/", stops.ReportView.as_view(), name="stop-report"),
     path("holds/", holds.HoldsView.as_view(), name="holds"),
     path("holds/<uuid:hold>/", holds.HoldView.as_view(), name="hold"),
     path("holds/<uuid:hold>/approvals/", holds.ApprovalsView.as_view(), name="hold-approvals"),

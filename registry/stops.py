@@ -1,7 +1,8 @@
 """The kill switch. Setting it shuts the gate that deciding calls share: a call is before the stop, or denied."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db import connections, transaction
@@ -13,12 +14,22 @@ from registry.models import Person, Role, Stop, Workspace
 
 SCOPES = ("workspace", "agent", "tool")
 ROLES = (Role.OPERATOR, Role.SECURITY, Role.ADMIN)
+Reach = Callable[..., Mapping[str, Any]]
+_reach: list[Reach] = []
+
+
+def register_reach(provider: Reach) -> None:
+    """Let `provider(workspace, scope=…, target=…)` tell what a stop cannot stop; it is asked behind the shut gate."""
+    if provider not in _reach:
+        _reach.append(provider)
 
 
 def set(
     workspace: Workspace, *, scope: str, target: str, reason: str, by: Person, now: datetime, correlation_id: str
 ) -> Stop:
     """Stop the workspace, an agent or a tool. Idempotent: one that stands is returned as it is.
+
+    What was decided before may finish; the row and the record name it.
 
     :param target: name of the agent or tool; empty for the workspace.
     :raises Refusal: role_missing, stop_invalid, reason_missing.
@@ -31,15 +42,18 @@ def set(
     with transaction.atomic():
         memberships.require(by, workspace.pk, ROLES)
         locks.gate(workspace.pk)
+        # Behind the gate nothing more is decided: what is under way now is all that the stop comes too late for.
+        told = [tell(workspace.pk, scope=scope, target=target) for tell in _reach]
+        reach = {name: value for one in told for name, value in one.items()}
         stop, created = Stop.objects.get_or_create(
             workspace=workspace,
             scope=scope,
             target=target,
             lifted_at=None,
-            defaults={"reason": reason, "by": by, "at": clock.read()},
+            defaults={"reason": reason, "by": by, "at": clock.read(), "reach": reach},
         )
         if created:
-            said = {"reason": log.Sealed(reason, subject=by.actor)}
+            said = {"reason": log.Sealed(reason, subject=by.actor), "reach": reach}
             _record("registry.stop.created", stop, by, now, correlation_id, said)
     return stop
 

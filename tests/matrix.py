@@ -364,6 +364,7 @@ REGISTRY = [
         "registry.stop.created",
     ),
     Row("GET", f"{V1}stops/<uuid:pk>/", may(MEMBERS), one(World.stop)),
+    Row("GET", f"{V1}stops/<uuid:stop>/report/", may(MEMBERS), one(World.stop, "stop")),
     Row("DELETE", f"{V1}stops/<uuid:pk>/", may("olga carol adam", 204), one(World.stop), "registry.stop.lifted"),
 ]  # fmt: skip
 # A credential sees its own calls, sessions and runs, whatever workspace it asks about; the foreign one has none.
@@ -507,6 +508,17 @@ PAGES = [
     Row("GET", f"{W}holds/", visits(MEMBERS), here),
     Row("GET", f"{W}holds/<uuid:pk>/", visits(MEMBERS), on_page(World.hold)),
     Row("POST", f"{W}holds/<uuid:pk>/verdict/", visits("bob", 302), _held_page, "gateway.hold.approved"),
+    Row("GET", f"{W}stops/", visits(MEMBERS), here),
+    Row(
+        "POST", f"{W}stops/", visits("carol olga adam", 302),
+        lambda world: Ask({"slug:slug": world.slug}, {"scope": "agent", "target": fresh("agent"), "reason": "Wild."}),
+        "registry.stop.created",
+    ),
+    Row("GET", f"{W}stops/<uuid:pk>/", visits(MEMBERS), on_page(World.stop)),
+    Row(
+        "POST", f"{W}stops/<uuid:pk>/lifting/", visits("carol olga adam", 302), on_page(World.stop),
+        "registry.stop.lifted",
+    ),
     Row("GET", f"{W}releases/", visits(MEMBERS), here),
     Row("GET", f"{W}artifacts/", visits(MEMBERS), here),
     Row("GET", f"{W}artifacts/<slug:kind>/<str:name>/", visits(MEMBERS), _about_version),

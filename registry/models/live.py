@@ -85,6 +85,7 @@ class Stop(Row):
     reason = models.TextField()
     by = models.ForeignKey(Person, on_delete=models.PROTECT, related_name="+")
     at = models.DateTimeField()
+    reach = models.JSONField(default=dict, help_text="What was under way and could not be stopped, as it was set.")
     lifted_by = models.ForeignKey(Person, on_delete=models.PROTECT, null=True, related_name="+")
     lifted_at = models.DateTimeField(null=True)
 
