@@ -1,9 +1,5 @@
 """Keys of agents: made once, kept as a hash, scoped, expiring, rotated with overlap, revoked under a lock."""
 
-import hashlib
-import re
-import secrets
-import zlib
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -16,7 +12,7 @@ from audit.refusal import Refusal, not_found
 from audit.uuid7 import uuid7
 from gateway.models import Credential, Key
 from gateway.principal import Principal
-from registry import clock, locks
+from registry import bearer, clock, locks
 from registry.models import Environment, Membership, Person, Workspace
 
 SCOPES = {
@@ -26,10 +22,6 @@ SCOPES = {
     "artifacts:write": "bring versions of artifacts and propose them, for its owner",
     "sessions:open": "open sessions and vouch for what the user asked; never together with a call scope",
 }
-LONGEST = timedelta(days=400)
-_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_FORM = re.compile(r"placet_([0-9A-Za-z]{43})([0-9A-Za-z]{6})")
-_PREFIX = len("placet_") + 6
 # Written at most once a minute: a row version per call would cost more than the call.
 _LAST_USED = "UPDATE gateway_key SET last_used_at = now() WHERE id = %s"
 _END_KEYS = """
@@ -113,7 +105,7 @@ def rotate(
         credential = Credential.objects.select_for_update().get(pk=credential.pk)
         if credential.revoked_at is not None or credential.kind == Credential.Kind.EXECUTOR:
             raise Refusal("credential_not_rotatable", "This credential is revoked or has no key.", status=409)
-        _check_expiry(expires_at, now)
+        bearer.check_expiry(expires_at, now)
         with connection.cursor() as cursor:
             cursor.execute(_END_KEYS, [overlap.total_seconds(), credential.pk])
         secret = _add_key(credential, expires_at)
@@ -143,11 +135,10 @@ def revoke(credential: Credential, *, actor: Actor, now: datetime, correlation_i
 
 def authenticate(secret: str) -> Principal:
     """Return who holds the key `secret`. :raises Refusal: 401, saying whether it is unknown, expired or revoked."""
-    form = _FORM.fullmatch(secret)
-    if form is None or _checksum(form[1]) != form[2]:
+    if not bearer.well_formed(secret):
         raise _refused("credential_malformed", "This is not a key of Placet: it is cut short or mistyped.")
     with connection.cursor() as cursor:
-        cursor.execute(_LOOK_UP, [hashlib.sha256(secret.encode()).digest()])
+        cursor.execute(_LOOK_UP, [bearer.hash_of(secret)])
         row = cursor.fetchone()
         if row is None:
             raise _refused("credential_unknown", "No such key exists here.")
@@ -224,35 +215,13 @@ def _check(
         raise Refusal("scope_conflict", detail, field="scopes")
     if not Membership.objects.filter(workspace=workspace, person=owner, active=True).exists():
         raise Refusal("owner_not_member", "The owner must be an active member of the workspace.", field="owner")
-    _check_expiry(expires_at, now)
-
-
-def _check_expiry(expires_at: datetime, now: datetime) -> None:
-    if not now < expires_at <= now + LONGEST:
-        detail = f"A key must expire, in the future and within {LONGEST.days} days."
-        raise Refusal("expiry_out_of_range", detail, field="expires_at")
+    bearer.check_expiry(expires_at, now)
 
 
 def _add_key(credential: Credential, expires_at: datetime) -> str:
-    body = "".join(secrets.choice(_ALPHABET) for _ in range(43))
-    secret = f"placet_{body}{_checksum(body)}"
-    Key.objects.create(
-        credential=credential,
-        prefix=secret[:_PREFIX],
-        hash=hashlib.sha256(secret.encode()).digest(),
-        expires_at=expires_at,
-    )
-    return secret
-
-
-def _checksum(body: str) -> str:
-    """Return six characters by which scanners and people tell a key from any other string, without a database."""
-    number = zlib.crc32(body.encode())
-    digits = ""
-    for _ in range(6):
-        number, digit = divmod(number, 62)
-        digits = _ALPHABET[digit] + digits
-    return digits
+    made = bearer.make()
+    Key.objects.create(credential=credential, prefix=made.prefix, hash=made.hash, expires_at=expires_at)
+    return made.text
 
 
 def _append(

@@ -11,7 +11,7 @@ from django.db import transaction
 from audit.refusal import Refusal
 from gateway import credentials
 from gateway.models import Credential
-from registry import memberships
+from registry import bearer, memberships
 from registry.models import Membership
 from tests.gateway.stage import DURING, at_once, effects, fresh, query
 
@@ -42,7 +42,7 @@ def test_a_key_is_kept_as_its_hash_alone(stage):
         (lambda key: key[:-1], "credential_malformed"),
         (lambda key: key[:20] + ("A" if key[20] != "A" else "B") + key[21:], "credential_malformed"),
         (lambda key: key + " ", "credential_malformed"),
-        (lambda key: "placet_" + "0" * 43 + credentials._checksum("0" * 43), "credential_unknown"),
+        (lambda key: "placet_" + "0" * 43 + bearer.checksum("0" * 43), "credential_unknown"),
     ],
 )
 def test_what_is_no_key_of_ours_is_refused(stage, change, code):

@@ -5,8 +5,9 @@ import json
 
 import pytest
 
-from gateway import credentials, sanitize
+from gateway import sanitize
 from gateway.sanitize import checksums
+from registry import bearer
 
 _ALPHABET = "q7Zr2Kx9Lm4Tn8Vb3Wc6Yd1Fg5Hj0PsQeRuIoAaSdDfGhJkLzXcVbNmMnBvCxZ"
 _HEX = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -187,7 +188,7 @@ def test_a_github_token_with_a_wrong_checksum_is_less_sure():
 
 
 def test_a_key_that_this_gateway_issued_is_found():
-    secret = "placet_" + body(43) + credentials._checksum(body(43))
+    secret = "placet_" + body(43) + bearer.checksum(body(43))
     assert [(one.kind, one.severity) for one in sanitize.scan(f"use {secret} please")] == [
         ("secret.placet_key", "high")
     ]
