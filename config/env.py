@@ -98,6 +98,12 @@ class Environment(BaseSettings):
         le=100,
         description="Retries of a tool, as a share of its calls; beside them one each 10 s.",
     )
+    placet_opa_wait_seconds: int = Field(
+        5, ge=0, le=20, description="Longest time that an OPA server's request for a bundle waits for a newer one."
+    )
+    placet_opa_waiters: int = Field(
+        4, ge=0, le=64, description="Such requests that wait at once in a web process; at most half of its threads do."
+    )
     placet_log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least level that is logged."
     )

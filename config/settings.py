@@ -33,6 +33,9 @@ PLACET_BREAKER_PROBES = ENV.placet_breaker_probes
 PLACET_UPSTREAM_CALLS = ENV.placet_upstream_calls
 PLACET_UPSTREAM_CALLS_PER_PROCESS = ENV.placet_upstream_calls_per_process
 PLACET_RETRY_PERCENT = ENV.placet_retry_percent
+PLACET_OPA_WAIT_SECONDS = ENV.placet_opa_wait_seconds
+# The other half of the threads is for calls.
+PLACET_OPA_WAITERS = min(ENV.placet_opa_waiters, ENV.placet_web_threads // 2)
 PLACET_METRICS_TOKEN = ENV.placet_metrics_token
 # The `python` transport runs functions of this process: for tests alone.
 PLACET_TEST_TRANSPORTS = False

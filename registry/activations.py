@@ -12,7 +12,6 @@ from audit.refusal import Refusal
 from registry import clock, conditions, locks, memberships, proposals, quorum, slots, versions
 from registry.models import Activation, Bundle, Environment, Person, Proposal, Role, Version
 
-FRESH = conditions.FRESH
 PATIENCE = timedelta(minutes=15)
 LONGEST_BREAK_GLASS = 60
 REVIEW_WITHIN = timedelta(hours=24)

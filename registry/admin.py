@@ -95,6 +95,13 @@ class VersionAdmin(ReadOnly):
     hidden = ("content",)
 
 
+@admin.register(models.PdpKey)
+class PdpKeyAdmin(ReadOnly):
+    """Keys of decision points, without their hashes."""
+
+    hidden = ("hash",)
+
+
 @admin.register(models.Bundle)
 class BundleAdmin(ReadOnly):
     """Bundles, without their bytes."""
@@ -106,7 +113,16 @@ admin.site.register(
     [models.Workspace, models.Artifact, models.Lifecycle, models.Pin, models.Provenance, models.Contributor], ReadOnly
 )
 admin.site.register(
-    [models.Check, models.Approval, models.Activation, models.SlotHistory, models.Evidence, models.Pdp, models.Stop],
+    [
+        models.Check,
+        models.Approval,
+        models.Activation,
+        models.SlotHistory,
+        models.Evidence,
+        models.Pdp,
+        models.Stop,
+        models.PdpCredential,
+    ],
     ReadOnly,
 )
 admin.site.register(

@@ -25,6 +25,7 @@ from registry.models import Activation, Bundle, Environment, Kind, Lifecycle, Sl
 
 ACTOR = "system:bundler"
 BASELINE = "baseline"
+CHANNEL = "placet_bundle"  # of PostgreSQL's NOTIFY: the payload is the environment's id
 Draining = Callable[[UUID, str], Iterable[str]]
 _draining: list[Draining] = []
 
@@ -99,6 +100,17 @@ def newest(*, using: str = "default") -> list[tuple[UUID, UUID, str, str]]:
             " AS newest ON true ORDER BY newest.id DESC"
         )
         return [(row[0], row[1], row[2], row[3]) for row in cursor.fetchall()]
+
+
+def newest_revision(environment: UUID, *, using: str = "default") -> str | None:
+    """Return the revision that was published last, None before the first."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            "SELECT revision FROM registry_bundle WHERE environment_id = %s ORDER BY created_at DESC, id DESC LIMIT 1",
+            [environment],
+        )
+        row = cursor.fetchone()
+    return row[0] if row else None
 
 
 def build(environment: Environment, *, using: str = "default") -> Draft:
@@ -188,6 +200,9 @@ def _insert(environment: Environment, draft: Draft, previous: Bundle | None, *, 
         manifest=manifest,
         created_at=clock.read(using=using),
     )
+    with connections[using].cursor() as cursor:
+        # Heard when we commit, by whoever waits for it (registry.waiters).
+        cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, str(environment.pk)])
     log.append(
         "registry.bundle.published",
         workspace=environment.workspace_id,

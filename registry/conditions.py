@@ -1,12 +1,8 @@
 """What has to hold before a slot moves: asked when an activation is requested, and again when it is finished."""
 
-from datetime import timedelta
-
 from audit.refusal import Refusal, not_found
-from registry import clock, locks, memberships, proposals, quorum, slots
+from registry import clock, locks, memberships, pdps, proposals, quorum, slots
 from registry.models import Activation, Bundle, Environment, Lifecycle, Pdp, Person, Proposal, Role, Version
-
-FRESH = timedelta(seconds=30)
 
 
 def failure(activation: Activation) -> str:
@@ -36,8 +32,8 @@ def served(activation: Activation) -> bool:
     good = {activation.revision}
     if published is not None:
         good |= set(bundles.filter(created_at__gte=published).values_list("revision", flat=True))
-    pdps = Pdp.objects.filter(environment=activation.environment, last_seen__gt=clock.read() - FRESH)
-    return set(pdps.values_list("revision", flat=True)) <= good
+    points = Pdp.objects.filter(environment=activation.environment, last_seen__gt=clock.read() - pdps.FRESH)
+    return set(points.values_list("revision", flat=True)) <= good
 
 
 def require_operator(actor: Person, version: Version, environment: Environment | None) -> None:

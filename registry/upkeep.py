@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 import structlog
+from django.db.models import QuerySet
 
-from registry import activations, proposals
-from registry.models import Activation
+from registry import activations, pdps, proposals
+from registry.models import Activation, Environment
 
 logger = structlog.get_logger(__name__)
 
@@ -16,8 +17,17 @@ def run(*, now: datetime) -> dict[str, int]:
     return {name: _safely(part, now=now) for name, part in PARTS.items()}
 
 
+def finish_in(environment: Environment, *, now: datetime) -> int:
+    """Finish what waits in one environment: the decision point that reports may be the last that it waited for."""
+    return sum(_safely(_finish_one, row, now=now) for row in _published().filter(environment=environment))
+
+
+def _published() -> QuerySet[Activation]:
+    return Activation.objects.filter(state="published").order_by("pk")
+
+
 def _finish(*, now: datetime) -> int:
-    rows = Activation.objects.filter(state="published").order_by("pk")
+    rows = _published()
     return sum(_safely(_finish_one, row, now=now) for row in rows)
 
 
@@ -31,6 +41,7 @@ PARTS: Mapping[str, Callable[..., int]] = {
     "reverted": activations.revert_due,
     "failed": activations.fail_stuck,
     "expired": proposals.expire_due,
+    "forgotten": pdps.forget_silent,
 }
 
 

@@ -3,7 +3,7 @@
 from django.urls import path
 
 from registry import versions
-from registry.api import agreement, artifacts, live, people, signers
+from registry.api import agreement, artifacts, live, pdps, people, signers
 
 urlpatterns = [
     path("workspaces/", people.Workspaces.as_view(), name="api-workspaces"),
@@ -50,4 +50,11 @@ urlpatterns = [
     path("activations/<uuid:pk>/review/", live.ActivationReview.as_view(), name="api-activation-review"),
     path("stops/", live.Stops.as_view(), name="api-stops"),
     path("stops/<uuid:pk>/", live.OneStop.as_view(), name="api-stop"),
+    path("pdps/", pdps.Pdps.as_view(), name="api-pdps"),
+    path("pdp-credentials/", pdps.PdpCredentials.as_view(), name="api-pdp-credentials"),
+    path("pdp-credentials/<uuid:pk>/", pdps.OnePdpCredential.as_view(), name="api-pdp-credential"),
+    path("pdp-credentials/<uuid:pk>/rotations/", pdps.PdpRotations.as_view(), name="api-pdp-credential-rotations"),
+    path(
+        "pdp-credentials/<uuid:pk>/revocations/", pdps.PdpRevocations.as_view(), name="api-pdp-credential-revocations"
+    ),
 ]

@@ -49,7 +49,7 @@ class Row:
     @property
     def page(self) -> bool:
         """Say whether people see it in a browser."""
-        return not self.route.startswith((V1, "log/"))
+        return not self.route.startswith((V1, "log/", "opa/"))
 
     @cached_property
     def allowed(self) -> list[str]:
@@ -85,23 +85,23 @@ class Row:
 
 
 # Roles that have no session of a browser: a page leads them to the login.
-_UNKNOWN = ("anonymous", "agent", "foreign")
+_UNKNOWN = ("anonymous", "agent", "foreign", "opa")
 
 
 def may(names: str, status: int = 200, **others: int) -> dict[str, int]:
     """Return the answers of a REST address: `status` to those named, 404 to strangers, 403 to the rest."""
-    base = dict.fromkeys(ROLES, 403) | {"anonymous": 401, "mallory": 404}
+    base = dict.fromkeys(ROLES, 403) | {"anonymous": 401, "mallory": 404, "opa": 401}
     return base | dict.fromkeys(names.split(), status) | others
 
 
 def visits(names: str, status: int = 200, **others: int) -> dict[str, int]:
     """Return the answers of a page: who has no session is led to the login, to strangers it does not exist."""
-    return may(names, status, anonymous=302, agent=302, foreign=302) | others
+    return may(names, status, anonymous=302, agent=302, foreign=302, opa=302) | others
 
 
 def signed_in(status: int) -> dict[str, int]:
     """Return the answers of a page of one's own account: the same for every person."""
-    return everybody(status, anonymous=302, agent=302, foreign=302)
+    return everybody(status, anonymous=302, agent=302, foreign=302, opa=302)
 
 
 def everybody(status: int = 200, **others: int) -> dict[str, int]:
@@ -232,6 +232,10 @@ def _grant(world: World) -> Any:
 
 def _tile(place: str) -> Callable[[World], Ask]:
     return lambda world: Ask({"slug:workspace": world.slug, "str:level": "0", "path:place": place})
+
+
+def _of_pdp(**body: Any) -> Callable[[World], Ask]:
+    return lambda world: Ask({"slug:workspace": world.slug, "slug:environment": "development"}, body or None)
 
 
 READERS, EXPORTERS = "carol dave olga adam", "dave adam"
@@ -477,11 +481,35 @@ ACCOUNT = [
         for method in ("GET", "POST")
     ),
 ]
+OPA = [
+    Row("GET", f"{V1}pdps/", may(MEMBERS), mine),
+    Row("GET", f"{V1}pdp-credentials/", may(MEMBERS), mine),
+    Row(
+        "POST", f"{V1}pdp-credentials/", may("olga adam", 201),
+        sends(workspace=workspace, environment="development", expires_at=_expiry), "registry.pdp_credential.created",
+    ),
+    Row("GET", f"{V1}pdp-credentials/<uuid:pk>/", may(MEMBERS), one(lambda world: world.opa_credential()[0])),
+    Row(
+        "POST", f"{V1}pdp-credentials/<uuid:pk>/rotations/", may("olga adam", 201),
+        lambda world: Ask({"uuid:pk": world.opa_credential()[0].pk}, {"expires_at": _expiry(world)}),
+        "registry.pdp_credential.rotated",
+    ),
+    Row(
+        "POST", f"{V1}pdp-credentials/<uuid:pk>/revocations/", may("carol olga adam", 201),
+        one(lambda world: world.opa_credential()[0]), "registry.pdp_credential.revoked",
+    ),
+    # Only a decision point of that very environment.
+    Row("GET", "opa/bundles/<slug:workspace>/<slug:environment>", everybody(401, opa=200), _of_pdp()),
+    Row(
+        "POST", "opa/status/<slug:workspace>/<slug:environment>", everybody(401, opa=204),
+        _of_pdp(labels={"id": "opa-1"}),
+    ),
+]  # fmt: skip
 W = "w/<slug:slug>/"
 PAGES = [
     Row("GET", "", everybody(302, mallory=302), nothing),
-    Row("GET", "login/", everybody(302, anonymous=200, agent=200, foreign=200), nothing),
-    Row("POST", "login/", everybody(302, anonymous=200, agent=200, foreign=200), nothing),
+    Row("GET", "login/", everybody(302, anonymous=200, agent=200, foreign=200, opa=200), nothing),
+    Row("POST", "login/", everybody(302, anonymous=200, agent=200, foreign=200, opa=200), nothing),
     Row("POST", "logout/", everybody(302), nothing),
     Row("POST", "theme/", everybody(302), sends(theme="dark")),
     Row("GET", W, visits(MEMBERS), here),
@@ -547,6 +575,6 @@ PAGES = [
     Row("GET", f"{W}trail/<uuid:pk>/", visits(READERS), on_page(World.record)),
     Row("GET", f"{W}settings/", visits(MEMBERS), here),
 ]  # fmt: skip
-ROWS = [*SYSTEM, *REGISTRY, *GATEWAY, *AGENTS, *TRAIL, *ACCOUNT, *PAGES]
+ROWS = [*SYSTEM, *REGISTRY, *GATEWAY, *AGENTS, *TRAIL, *OPA, *ACCOUNT, *PAGES]
 CHANGES = [row for row in ROWS if row.event]
 MISSING = str(uuid4())

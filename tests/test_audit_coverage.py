@@ -13,8 +13,14 @@ from tests.registry.builders import TOOL
 from tests.world import unrecordable
 
 pytest_plugins = ["tests.shared"]
-# What else takes a POST changes the visitor's own browser alone.
-HARMLESS = {"login/", "logout/", "theme/", "w/<slug:slug>/environment/"}
+# What else takes a POST changes the visitor's own browser alone, or is what a decision point says of itself.
+HARMLESS = {
+    "login/",
+    "logout/",
+    "theme/",
+    "w/<slug:slug>/environment/",
+    "opa/status/<slug:workspace>/<slug:environment>",
+}
 # One's own account: it asks for a fresh proof first, so tests/pages/test_account.py shows what is recorded there.
 OWN = ("account/", "login/factor/", "oidc/")
 # A claim is there before its decision, so that the same key is the same call; see the test of its own below.

@@ -23,6 +23,8 @@ MAKES = {
     "calls": lambda world: world.finished(),
     "sessions": lambda world: world.session(),
     "credentials": lambda world: world.credential(),
+    "pdps": lambda world: world.pdp(),
+    "pdp-credentials": lambda world: world.opa_credential(),
     "settings": lambda world: world.credential(),
     "holds": lambda world: world.hold(),
     "breakers": lambda world: world.breaker(),
@@ -39,7 +41,7 @@ LISTS = {str(row): (row, word) for row in READS if (word := row.route.rstrip("/"
 
 def person(row):
     """Return a person who may see it."""
-    return next(role for role in ("adam", "alice", "anonymous") if role in row.allowed)
+    return next(role for role in ("adam", "alice", "anonymous", "opa") if role in row.allowed)
 
 
 def measured(world, row, ask):

@@ -15,7 +15,18 @@ from django.test import Client, override_settings
 from agents import leases, runs
 from audit import publisher, records, sequencer
 from gateway import breakers, credentials, sessions
-from registry import activations, memberships, resolve, signers, stops, versions, workspaces
+from registry import (
+    activations,
+    memberships,
+    opa,
+    pdp_credentials,
+    pdps,
+    resolve,
+    signers,
+    stops,
+    versions,
+    workspaces,
+)
 from registry.models import Person
 from registry.resolve import Contract
 from tests.agents.acts import Acts, lapse, open_step
@@ -25,7 +36,7 @@ from tests.registry import signatures
 from tests.registry.builders import TOOL, publish
 
 PEOPLE = ("mallory", "alice", "bob", "carol", "dave", "olga", "adam", "eve")
-CREDENTIALS = ("agent", "foreign")
+CREDENTIALS = ("agent", "foreign", "opa")  # opa: a decision point of the development environment
 ROLES = ("anonymous", *PEOPLE, *CREDENTIALS)
 SCOPES = ("tools:call", "models:call", "runs:start", "artifacts:write")
 DEVELOPMENT = {"environment": "development", "agent": "steward"}
@@ -48,6 +59,7 @@ class World(Acts):
         self.join("anna", "admin")
         self.release = self.live()
         self.keys = {"agent": self.key(scopes=SCOPES), "foreign": self._foreign_key()}
+        self.keys["opa"] = self.opa_credential()[1]
         self.principal = credentials.authenticate(self.keys["agent"])
         self.call(self.principal, "look")
         self.seal()
@@ -181,6 +193,17 @@ class World(Acts):
     def credential(self):
         """Return a credential of alice's."""
         return credentials.authenticate(self.key()).id
+
+    def opa_credential(self):
+        """Return a credential of decision points of the development environment, and its key."""
+        how = {"name": fresh("opa"), "expires_at": datetime.now(UTC) + timedelta(days=1)}
+        return pdp_credentials.create(self.build.environment(), **how, **self.by("olga"))
+
+    def pdp(self):
+        """Return a decision point that has reported."""
+        name = fresh("opa")
+        pdps.report(self.build.environment(), opa.Status(name, "1.20.2", "", ""))
+        return name
 
     def session(self):
         """Return a session that the agent opened."""

@@ -13,6 +13,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from gateway import deciders
 from gateway.models import Call, Credential, Hold
+from registry import pdps
 from registry.models import Environment, Membership, Person, Proposal, Slot, Stop
 from registry.views import proposals
 from registry.views.frame import ENVIRONMENT_COOKIE, Visit, page
@@ -106,9 +107,10 @@ def settings(request: HttpRequest, visit: Visit) -> HttpResponse:
         )
     context = {
         "members": list(roles.items()),
-        "environments": Environment.objects.filter(workspace=visit.workspace)
-        .prefetch_related("pdps")
-        .order_by("protected", "name"),
+        "environments": Environment.objects.filter(workspace=visit.workspace).order_by("protected", "name"),
+        "pdps": pdps.shown()
+        .filter(environment__workspace=visit.workspace)
+        .order_by("environment__protected", "environment__name", "-last_seen")[:200],
         "credentials": Credential.objects.filter(workspace=visit.workspace)
         .exclude(kind="executor")
         .select_related("owner")

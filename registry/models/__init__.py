@@ -3,7 +3,8 @@
 from registry.models.agreement import Activation, Approval, Evidence, Proposal, SlotHistory
 from registry.models.artifacts import Artifact, Check, Contributor, Kind, Lifecycle, Pin, Provenance, Version
 from registry.models.identity import FactorReset, Tally
-from registry.models.live import Bundle, Pdp, Slot, Stop
+from registry.models.live import Bundle, Slot, Stop
+from registry.models.pdps import Pdp, PdpCredential, PdpKey
 from registry.models.people import Environment, Grant, Membership, Person, Role, Workspace
 from registry.models.signers import Signer
 
@@ -22,6 +23,8 @@ __all__ = [
     "Lifecycle",
     "Membership",
     "Pdp",
+    "PdpCredential",
+    "PdpKey",
     "Person",
     "Pin",
     "Proposal",

@@ -1,4 +1,4 @@
-"""What is in force right now: slots, bundles, policy decision points, stops."""
+"""What is in force right now: slots, bundles, stops."""
 
 from typing import ClassVar
 
@@ -49,28 +49,11 @@ class Bundle(Row):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["environment", "revision"], name="bundle_revision_unique"),
         ]
+        # Every decision point asks for the newest one again and again.
+        indexes: ClassVar = [models.Index(fields=["environment", "-created_at", "-id"], name="bundle_newest")]
 
     def __str__(self) -> str:
         return self.revision
-
-
-class Pdp(Row):
-    """A policy decision point and the revision that it serves for one environment. Stale after 30 s of silence."""
-
-    kind = models.CharField(max_length=20)
-    name = models.CharField(max_length=200)
-    environment = models.ForeignKey(Environment, on_delete=models.PROTECT, related_name="pdps")
-    revision = models.CharField(max_length=100, blank=True, default="")
-    last_seen = models.DateTimeField()
-
-    class Meta:
-        constraints: ClassVar = [
-            models.UniqueConstraint(fields=["kind", "name", "environment"], name="pdp_unique"),
-            models.CheckConstraint(name="pdp_kind", condition=Q(kind__in=["embedded", "opa"])),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.name}"
 
 
 class Stop(Row):

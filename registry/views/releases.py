@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
 from audit.refusal import Refusal
-from registry import activations
+from registry import activations, pdps
 from registry.models import Activation, Pdp, Slot, SlotHistory
 from registry.views import proposals
 from registry.views.frame import Visit, page
@@ -29,7 +29,7 @@ def releases(request: HttpRequest, visit: Visit) -> HttpResponse:
     for activation in moving.select_related("version", "requested_by").order_by("requested_at"):
         pending[activation.environment_id].append(activation)
     points: dict[UUID, list[Pdp]] = defaultdict(list)
-    fresh = Pdp.objects.filter(environment__workspace=workspace, last_seen__gt=visit.now - activations.FRESH)
+    fresh = Pdp.objects.filter(environment__workspace=workspace, last_seen__gt=visit.now - pdps.FRESH)
     for point in fresh.order_by("kind", "name"):
         points[point.environment_id].append(point)
     changes = SlotHistory.objects.filter(artifact__workspace=workspace).order_by("-at", "-id")

@@ -81,6 +81,12 @@ class Builder:
         proposal.refresh_from_db()
         return rows
 
+    def requested(self, version, environment="development"):
+        """Return the activation that olga asks for after bob's approval; nothing is published yet."""
+        proposal = self.propose(version, environment)
+        self.approve(proposal, "bob")
+        return activations.request(proposal, actor=self.people["olga"], **self.how)
+
     def activate(self, proposal, actor="olga"):
         """Request, publish as the bundler would, and finish."""
         return self.finish(activations.request(proposal, actor=self.people[actor], **self.how))
