@@ -1,5 +1,6 @@
 """What time alone makes due. Every part may run any number of times, in any number of processes at once."""
 
+import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
@@ -9,6 +10,7 @@ from django.db import DatabaseError, OperationalError, connection, transaction
 
 from agents import doorbell, progress, relief, runs
 from agents.models import Run, Step
+from audit import inspections, jobs
 from gateway import calls
 from registry import clock, upkeep
 
@@ -58,12 +60,28 @@ def _registry(now: datetime) -> int:
     return sum(upkeep.run(now=now).values())
 
 
+class Every:
+    """A chore that is done at most every so many seconds in this process, the first time after as many."""
+
+    def __init__(self, seconds: float, chore: Callable[[datetime], int]) -> None:
+        self.seconds, self.chore, self.at = seconds, chore, time.monotonic()
+
+    def __call__(self, now: datetime) -> int:
+        """Do it if it is time; return how much was found to do."""
+        if time.monotonic() - self.at < self.seconds:
+            return 0
+        self.at = time.monotonic()
+        return self.chore(now)
+
+
 CHORES: Mapping[str, Callable[[datetime], int]] = {
     "gateway": _gateway,
     "registry": _registry,
     "orphans": lambda now: runs.cancel_orphans(now=now),
     "woken": lambda now: wake_decided(),
     "rung": lambda now: ring_due(),
+    "jobs": Every(5, lambda now: jobs.ring_due()),
+    "inspections": Every(300, inspections.request_due),
 }
 
 

@@ -9,4 +9,9 @@ class AuditConfig(AppConfig):
     name = "audit"
 
     def ready(self) -> None:
+        """Register events, and what jobs do."""
+        from audit import files, inspections, jobs  # noqa: PLC0415 - models cannot be imported before the apps are ready
+
         events.register(events.EVENTS)
+        jobs.register(files.KIND, jobs.Work(files.write))
+        jobs.register(inspections.KIND, jobs.Work(inspections.inspect, inspections.finish))

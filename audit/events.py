@@ -6,6 +6,8 @@ from collections.abc import Mapping
 EVENTS = {
     "audit.export.created": "Somebody asked for an export of the trail; the record fixes what it holds.",
     "audit.export.downloaded": "Somebody fetched the content of an export.",
+    "audit.inspection.requested": "Somebody, or the daily turn, asked for a check of the log from its source rows.",
+    "audit.inspection.finished": "The check of a log has ended; the record says whether the log is whole.",
     "audit.subject.erased": "The key of a data subject's sealed values was destroyed; they can never be read again.",
 }
 

@@ -6,7 +6,7 @@ leaves. It reads in one snapshot, in the order of the log, in bounded memory.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -44,8 +44,12 @@ def workspaces(*, using: str = "default") -> list[UUID]:
         return [row[0] for row in cursor.fetchall()]
 
 
-def check(workspace: UUID, *, using: str = "default") -> Report:
-    """Check the log of `workspace` from its source rows up."""
+def check(workspace: UUID, *, using: str = "default", tell: Callable[[int], None] | None = None) -> Report:
+    """Check the log of `workspace` from its source rows up.
+
+    :param tell: is told now and then how many leaves were checked, between two reads; it has a
+        connection of its own, for this one only reads.
+    """
     report = Report(workspace)
     # Read before the snapshot: what it was signed for is then in the snapshot.
     path = publisher.copy_path(workspace)
@@ -53,14 +57,18 @@ def check(workspace: UUID, *, using: str = "default") -> Report:
     with transaction.atomic(using=using, durable=True), connections[using].cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         checkpoints = _checkpoints(cursor, workspace, copy, report)
-        edge = _leaves(cursor, workspace, checkpoints, report)
+        edge = _leaves(cursor, workspace, checkpoints, report, tell or (lambda done: None))
         _lost(cursor, workspace, report)
         _head(cursor, workspace, edge, report)
     return report
 
 
 def _leaves(
-    cursor: CursorWrapper, workspace: UUID, checkpoints: dict[int, set[bytes]], report: Report
+    cursor: CursorWrapper,
+    workspace: UUID,
+    checkpoints: dict[int, set[bytes]],
+    report: Report,
+    tell: Callable[[int], None],
 ) -> tree.Frontier:
     """Walk the leaves; compare each with its record, the tiles with what they must be, checkpoints on the way."""
     edge, row_hashes = tree.Frontier(), list[bytes]()
@@ -70,6 +78,8 @@ def _leaves(
             report.found(f"leaf {edge.size} is missing: the next index is {index}")
             return edge
         report.leaves += 1
+        if not report.leaves % SLICE:
+            tell(report.leaves)
         if body is None:
             report.found(f"leaf {index} has no record {record}")
         else:

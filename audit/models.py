@@ -136,3 +136,45 @@ class SealedValue(models.Model):
 
     def __str__(self) -> str:
         return f"{self.record or self.id}{self.path}"
+
+
+class Job(models.Model):
+    """A piece of work on a log that takes longer than a request: see audit.jobs. It may be forgotten; records stay."""
+
+    class State(models.TextChoices):
+        QUEUED = "queued"
+        RUNNING = "running"
+        DONE = "done"
+        FAILED = "failed"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    workspace = models.UUIDField()
+    kind = models.TextField(help_text="export or inspection")
+    record = models.UUIDField(help_text="Of the request.")
+    actor = models.TextField()
+    detail = models.JSONField(default=dict)
+    state = models.TextField(choices=State, default=State.QUEUED)
+    done = models.BigIntegerField(default=0, help_text="Records worked on.")
+    total = models.BigIntegerField()
+    result = models.JSONField(null=True)
+    code = models.TextField(blank=True, default="", help_text="Why it failed.")
+    problem = models.TextField(blank=True, default="")
+    fence = models.BigIntegerField(default=0)
+    lease_until = models.DateTimeField(null=True)
+    requested_at = models.DateTimeField()
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = (
+            models.Index(fields=["workspace", "kind", "id"], name="audit_job_newest"),
+            models.Index(models.F("id"), condition=models.Q(state__in=["queued", "running"]), name="audit_job_due"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.state} {self.id}"
+
+    @property
+    def percent(self) -> int:
+        """Return how much is done, 0 to 100."""
+        return min(100, 100 * self.done // self.total) if self.total else 100

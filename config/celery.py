@@ -1,4 +1,4 @@
-"""Celery is only the executor's doorbell: JSON step ids, no results, no remote control, no timers."""
+"""Celery is only a doorbell, for steps and for jobs on the trail: JSON ids, no results, no remote control."""
 
 import os
 
@@ -32,4 +32,4 @@ app.config_from_object(
         "task_default_queue": "placet",
     }
 )
-app.autodiscover_tasks(["agents"])
+app.autodiscover_tasks(["agents", "audit"])

@@ -3,7 +3,7 @@
 from django.urls import URLPattern, URLResolver, include, path
 
 from agents import views as agents
-from config.pages import search, trail, views
+from config.pages import exports, search, trail, views
 from gateway.views import calls, holds, stops
 from registry.views import catalogue, proposals, releases
 
@@ -38,6 +38,10 @@ WORKSPACE: list[URLPattern | URLResolver] = [
     path("steps/<uuid:pk>/requeue/", agents.requeue, name="step-requeue"),
     path("trail/", trail.trail, name="trail"),
     path("trail/<uuid:pk>/", trail.record, name="record"),
+    path("trail/inspections/", exports.inspection, name="inspections"),
+    path("trail/exports/", exports.create, name="exports"),
+    path("trail/exports/<uuid:pk>/", exports.export, name="export"),
+    path("trail/exports/<uuid:pk>/content/", exports.content, name="export-content"),
     path("settings/", views.settings, name="settings"),
 ]
 urlpatterns: list[URLPattern | URLResolver] = [

@@ -184,6 +184,12 @@ def _held_page(world: World) -> Ask:
     return Ask({"slug:slug": world.slug, "uuid:pk": hold.pk}, {"verdict": "approve", "digest": hold.digest})
 
 
+def _exported(world: World) -> Ask:
+    # An installation lets few wait: each asks after the one before is done.
+    world.work()
+    return Ask({"slug:slug": world.slug}, {"format": "ndjson", "event": "registry."})
+
+
 def _called(world: World) -> Ask:
     body = {"name": "put", "arguments": {"value": fresh()}}
     return Ask(body=body, headers={"Idempotency-Key": fresh("key")})
@@ -573,6 +579,13 @@ PAGES = [
     ),
     Row("GET", f"{W}trail/", visits(READERS), here),
     Row("GET", f"{W}trail/<uuid:pk>/", visits(READERS), on_page(World.record)),
+    Row("POST", f"{W}trail/inspections/", visits(READERS, 302), here, "audit.inspection.requested"),
+    Row("POST", f"{W}trail/exports/", visits(EXPORTERS, 302), _exported, "audit.export.created"),
+    Row("GET", f"{W}trail/exports/<uuid:pk>/", visits(EXPORTERS), on_page(World.export_file)),
+    Row(
+        "GET", f"{W}trail/exports/<uuid:pk>/content/", visits(EXPORTERS), on_page(World.export_file),
+        "audit.export.downloaded",
+    ),
     Row("GET", f"{W}settings/", visits(MEMBERS), here),
 ]  # fmt: skip
 ROWS = [*SYSTEM, *REGISTRY, *GATEWAY, *AGENTS, *TRAIL, *OPA, *ACCOUNT, *PAGES]

@@ -13,7 +13,7 @@ from django.db import connection
 from django.test import Client, override_settings
 
 from agents import leases, runs
-from audit import publisher, records, sequencer
+from audit import jobs, publisher, records, sequencer
 from gateway import breakers, credentials, sessions
 from registry import (
     activations,
@@ -265,6 +265,16 @@ class World(Acts):
     def export(self):
         """Return the id of an export that dave asked for."""
         return self.send("dave", "POST", "/api/v1/exports/", {"workspace": self.slug}).json()["id"]
+
+    def export_file(self):
+        """Return the id of an export that dave asked for on the page, and that a worker has written."""
+        answer = self.send("dave", "POST", f"/w/{self.slug}/trail/exports/", {"format": "csv"}, form=True)
+        self.work()
+        return answer.headers["Location"].rstrip("/").rpartition("/")[2]
+
+    def work(self):
+        """Do what a worker does on the trail."""
+        jobs.work(lambda: datetime.now(UTC), using="worker")
 
     def _foreign_key(self):
         mallory = self.people["mallory"]
