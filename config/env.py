@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import re
 import secrets
 from pathlib import Path
 from typing import Any, Literal
@@ -162,6 +163,13 @@ class Environment(BaseSettings):
             raise ValueError("must be http://host:port, https://host:port or unix:///path.sock")
         return url
 
+    @field_validator("opa_token")
+    @classmethod
+    def _bearer(cls, token: str) -> str:
+        if token and not re.fullmatch(r"[A-Za-z0-9._~+/=-]+", token):
+            raise ValueError("must be a bearer token: letters, digits and ._~+/=- only")
+        return token
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -216,5 +224,9 @@ def read() -> Environment:
     try:
         return Environment()
     except ValidationError as error:
-        lines = [f"{'_'.join(map(str, e['loc'])).upper()}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
+        lines = []
+        for one in error.errors():
+            name = "_".join(map(str, one["loc"])).upper()
+            got = "" if name.endswith(("_TOKEN", "_KEY")) else f" (got {one['input']!r})"
+            lines.append(f"{name}: {one['msg']}{got}")
         raise SystemExit("These settings are wrong:\n  " + "\n  ".join(lines)) from error

@@ -68,13 +68,20 @@ class Sidecar:
 
     def pin(self, bundle: bytes) -> None:
         """Take the keys that are pinned now, and expect the one that signed `bundle`; start anew if that is news."""
-        wanted = configuration(self.place, registry=self._registry, keys=bundle_keys.pinned(settings.PLACET_KEYS))
-        keyid = key_of(bundle)
-        if keyid not in wanted["keys"]:
+        keys, keyid = bundle_keys.pinned(settings.PLACET_KEYS), key_of(bundle)
+        if keyid not in map(bundlefile.key_id, keys):
             log.error("the bundle's key is not pinned", environment=self.place.environment, key=keyid)
             return
-        # Without the name of one key OPA takes unsigned bundles as well.
-        wanted["bundles"][BUNDLE]["signing"] = {"keyid": keyid}
+        wanted = configuration(
+            self.place.workspace,
+            self.place.environment,
+            name=self.place.name,
+            registry=self._registry,
+            token=settings.PLACET_HOME / "secrets" / "opa",
+            kept=self._directory / "kept",
+            keys=keys,
+            keyid=keyid,
+        )
         text = json.dumps(wanted, indent=1, sort_keys=True)
         if text != self._configuration:
             self._configuration = text
@@ -126,35 +133,48 @@ class Sidecar:
         log.info("opa started", environment=self.place.environment, pid=self._process.pid)
 
 
-def configuration(place: Place, *, registry: str, keys: list[ECKey]) -> dict[str, Any]:
-    """Return OPA's configuration for a place, but for the one key that its bundle has to be signed with."""
-    where = f"{place.workspace}/{place.environment}"
-    token = settings.PLACET_HOME / "secrets" / "opa"
-    return {
-        "labels": {"id": place.name},
-        "services": {
-            "placet": {
-                "url": f"{registry}/opa",
-                "credentials": {"bearer": {"token_path": str(token)}},
-                "response_header_timeout_seconds": 5,
-            }
+def configuration(
+    workspace: str,
+    environment: str,
+    *,
+    name: str,
+    registry: str,
+    token: Path,
+    kept: Path,
+    keys: list[ECKey],
+    keyid: str,
+) -> dict[str, Any]:
+    """Return the configuration of an OPA that serves one environment of a workspace (its slug).
+
+    :param name: under which it reports. :param registry: our address. :param token: file of its key to us.
+    :param kept: where it keeps the bundle. :param keyid: the key of `keys` that bundles have to be signed with.
+    """
+    where = f"{workspace}/{environment}"
+    service = {
+        "url": f"{registry}/opa",
+        "credentials": {"bearer": {"token_path": str(token)}},
+        "response_header_timeout_seconds": 5,
+    }
+    bundle = {
+        "service": "placet",
+        "resource": f"bundles/{where}",
+        # Without the name of one key OPA takes unsigned bundles as well.
+        "signing": {"keyid": keyid},
+        "persist": True,
+        "polling": {
+            "min_delay_seconds": 1,
+            "max_delay_seconds": 2,
+            "long_polling_timeout_seconds": LONG_POLL_SECONDS,
         },
+    }
+    return {
+        "labels": {"name": name},
+        "services": {"placet": service},
         "keys": {
             bundlefile.key_id(key): {"algorithm": "ES256", "key": key.as_pem(private=False).decode()} for key in keys
         },
-        "bundles": {
-            BUNDLE: {
-                "service": "placet",
-                "resource": f"bundles/{where}",
-                "persist": True,
-                "polling": {
-                    "min_delay_seconds": 1,
-                    "max_delay_seconds": 2,
-                    "long_polling_timeout_seconds": LONG_POLL_SECONDS,
-                },
-            }
-        },
-        "persistence_directory": str(settings.PLACET_HOME / "opa" / place.socket.stem / "kept"),
+        "bundles": {BUNDLE: bundle},
+        "persistence_directory": str(kept),
         "status": {"service": "placet", "partition_name": where},
         "decision_logs": {
             "service": "placet",

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from config.env import Environment, read
+from config.stack import Stack
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -54,3 +55,36 @@ def test_sockets_move_to_a_short_path_when_the_home_is_deep(tmp_path):
     deep = tmp_path / ("d" * 90)
     assert len(str(Environment(placet_home=deep).sockets)) < 60
     assert Environment(placet_home=Path("/srv/placet")).sockets == Path("/srv/placet/sockets")
+
+
+def test_the_address_of_an_opa_server_is_one_that_can_be_asked(monkeypatch):
+    for url in (
+        "http://opa:8181",
+        "https://opa-{workspace}.example.com",
+        "unix:///run/opa/{workspace}-{environment}.sock",
+    ):
+        monkeypatch.setenv("OPA_URL", url)
+        assert read().opa_url == url
+    for url in ("opa:8181", "file:///x", "unix://run/opa.sock", "http://opa:8181/v1/data", "http://opa?x=1"):
+        monkeypatch.setenv("OPA_URL", url)
+        with pytest.raises(SystemExit, match=r"OPA_URL: .*unix:///path\.sock"):
+            read()
+
+
+def test_a_wrong_token_is_refused_and_not_shown(monkeypatch):
+    monkeypatch.setenv("OPA_TOKEN", "two words")
+    with pytest.raises(SystemExit, match=r"OPA_TOKEN: .*bearer token") as stopped:
+        read()
+    assert "two words" not in str(stopped.value)
+
+
+def test_sidecars_are_ours_to_run_only_where_no_address_is_given(tmp_path):
+    def names(**more):
+        children = Stack(Environment(placet_home=tmp_path, **more), write=print).supervisor.children
+        return {child.name for child in children}
+
+    assert "opas" not in names()
+    assert "opas" in names(placet_pdp="opa")
+    assert "opas" in names(placet_pdp="shadow")
+    assert "opas" not in names(placet_pdp="opa", opa_url="http://opa:8181")
+    assert "evaluators" in names(placet_pdp="opa")

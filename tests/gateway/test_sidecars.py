@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import hashlib
 import http.client
 import json
 import os
@@ -10,10 +11,12 @@ import socket
 import stat
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from django.conf import settings as django_settings
+from django.core.management import CommandError, call_command
 
 from gateway import pdp, sidecars
 from gateway.pdp import place
@@ -244,6 +247,35 @@ def test_the_command_keeps_a_server_for_an_environment_and_leaves_nothing_behind
         assert ask(published).failure == "pdp_unavailable"
     assert registry.asked[0] == f"/opa/bundles/{environment.workspace.slug}/development"
     assert not path.exists() or path.is_socket()
+
+
+def test_an_opa_of_ones_own_runs_with_what_the_command_prints(environment, registry, use, settings, tmp_path):
+    published, bundle = publish(environment)
+    registry.bundle, settings.PLACET_URL = bundle, registry.url
+    (tmp_path / "registry.token").write_text("its own key\n")
+    printed = StringIO()
+    where = [environment.workspace.slug, environment.name, "--persistence", str(tmp_path / "kept")]
+    call_command("opa_config", *where, "--token-path", str(tmp_path / "registry.token"), stdout=printed)
+    (tmp_path / "config.json").write_text(printed.getvalue())
+    digest = hashlib.sha256(b"the-gateways-token").hexdigest()
+    (tmp_path / "tokens.json").write_text(json.dumps({"system": {"tokens": [digest]}}))
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command = [opas.binary(), "run", "--server", "--addr", f"127.0.0.1:{port}", "--authentication", "token"]
+    command += ["--authorization", "basic", "--config-file", "config.json", "--skip-version-check"]
+    command += [*sidecars.POLICIES, "tokens.json"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        use(f"http://127.0.0.1:{port}", OPA_TOKEN="the-gateways-token")
+        opas.wait(lambda: ask(published).allow)
+        assert registry.authorized[0] == "Bearer its own key"
+        use(f"http://127.0.0.1:{port}", OPA_TOKEN="another")
+        assert ask(published).failure == "pdp_forbidden"
+    finally:
+        process.kill()
+        process.wait()
+    with pytest.raises(CommandError, match="no environment lab"):
+        call_command("opa_config", environment.workspace.slug, "lab", *where[2:], "--token-path", "x")
 
 
 def test_the_name_of_a_bundles_key_is_read_without_trust():
