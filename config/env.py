@@ -56,7 +56,7 @@ class Environment(BaseSettings):
         "", description="redis:// of the rate tokens; unset: the broker when that is Valkey or Redis."
     )
     placet_launchers: str = Field(
-        "", description="File that names tool servers' commands; default PLACET_HOME/launchers.toml."
+        "", description="File of tool servers' commands and addresses; default PLACET_HOME/launchers.toml."
     )
     placet_pdp: Literal["embedded", "opa", "shadow"] = Field(
         "embedded", description="Who decides: evaluators, an OPA server, or evaluators with an OPA server compared."

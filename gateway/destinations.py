@@ -21,6 +21,14 @@ _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::([0-9]{1,5}))?")
 
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")  # RFC 9110, 5.6.2
+# What frames a message or a connection: said by two sources, it could say something else than the bytes that follow.
+_FRAMING_WORDS = """
+    host content-length transfer-encoding connection keep-alive upgrade te trailer expect accept-encoding
+    proxy-authorization proxy-connection
+"""
+_FRAMING = frozenset(_FRAMING_WORDS.split())
+
 _SPECIAL_V4 = """
     0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24
     192.31.196.0/24 192.52.193.0/24 192.88.99.0/24 192.168.0.0/16 192.175.48.0/24 198.18.0.0/15 198.51.100.0/24
@@ -136,6 +144,11 @@ def read_list(text: str) -> Listed:
                 raise ValueError(f"{entry!r} is no name, address or range with an optional :port ({error})") from error
             names.add((name, port))
     return Listed(frozenset(names), tuple(networks))
+
+
+def is_header(name: str) -> bool:
+    """Say whether a header of this name may be set by anybody but `gateway.connect` itself."""
+    return _TOKEN.fullmatch(name) is not None and name.lower() not in _FRAMING
 
 
 def admit(scheme: str, host: str, port: int, address: Address, listed: Listed) -> None:

@@ -4,17 +4,13 @@ A stdio server is code execution, so a contract names a launcher and only the op
 """
 
 import shutil
-import tomllib
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from django.conf import settings
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from audit import canonical
-from audit.refusal import Refusal
-
-_read: tuple[Path, int, "dict[str, Launcher]"] | None = None
+from gateway import deployment
 
 
 class LauncherUnknown(Exception):
@@ -85,8 +81,8 @@ class Launcher(BaseModel):
         } | self.env
         for variable, file in self.secrets.items():
             try:
-                variables[variable] = (Path(settings.PLACET_HOME) / "secrets" / file).read_text().strip()
-            except OSError as error:
+                variables[variable] = deployment.secret(file)
+            except deployment.DeploymentInvalid as error:
                 raise LaunchersInvalid(f"launchers.{self.name}.secrets.{variable}: {error}") from error
         return variables
 
@@ -117,56 +113,10 @@ def get(name: str) -> Launcher:
     :raises LauncherUnknown: the file has none of that name.  :raises LaunchersInvalid: the file is wrong.
     """
     try:
-        return _load()[name]
+        return deployment.entries("launchers", Launcher)[name]
+    except deployment.DeploymentInvalid as error:
+        raise LaunchersInvalid(str(error)) from error
     except KeyError:
         raise LauncherUnknown(
             f"{settings.PLACET_LAUNCHERS} has no launcher {name!r}; add [launchers.{name}]."
         ) from None
-
-
-def _load() -> dict[str, Launcher]:
-    global _read
-    path = Path(settings.PLACET_LAUNCHERS)
-    try:
-        changed = path.stat().st_mtime_ns
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise LaunchersInvalid(f"PLACET_LAUNCHERS cannot be read: {error}") from error
-    if _read is None or _read[:2] != (path, changed):
-        # No lock: two threads that parse the same text agree.
-        _read = (path, changed, _parse(path))
-    return _read[2]
-
-
-def _parse(path: Path) -> dict[str, Launcher]:
-    try:
-        raw = path.read_bytes()
-        document = canonical.loads(raw) if path.suffix == ".json" else tomllib.loads(raw.decode())
-    except (OSError, ValueError, Refusal) as error:
-        raise LaunchersInvalid(f"{path}: {error}") from error
-    table = document.get("launchers") if isinstance(document, dict) else None
-    if not isinstance(table, dict) or document.keys() != {"launchers"}:
-        raise LaunchersInvalid(f"{path}: the one member must be `launchers`, a table of launchers by name.")
-    return {name: _launcher(path, name, members) for name, members in table.items()}
-
-
-def _launcher(path: Path, name: str, members: object) -> Launcher:
-    if not isinstance(members, dict) or "name" in members:
-        raise LaunchersInvalid(f"{path}: launchers.{name} must be a table; its name stands in the heading.")
-    try:
-        return Launcher(**_filled(members), name=name)
-    except ValidationError as error:
-        problems = "; ".join(f"launchers.{name}.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise LaunchersInvalid(f"{path}: {problems}") from error
-
-
-def _filled(value: Any) -> Any:
-    """Return `value` with {root} (the installation) and {home} (PLACET_HOME) filled in wherever a string has them."""
-    if isinstance(value, str):
-        return value.replace("{root}", str(settings.BASE_DIR)).replace("{home}", str(settings.PLACET_HOME))
-    if isinstance(value, dict):
-        return {key: _filled(member) for key, member in value.items()}
-    if isinstance(value, list):
-        return [_filled(member) for member in value]
-    return value

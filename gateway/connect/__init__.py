@@ -20,7 +20,7 @@ from django.conf import settings
 
 from gateway.connect.lines import AsyncBackend, Backend, current
 from gateway.departure import Departure, departure
-from gateway.destinations import ConnectRefused, Destination, Listed, parse, read_list
+from gateway.destinations import ConnectRefused, Destination, Listed, is_header, parse, read_list
 
 __all__ = [
     "Answer",
@@ -42,8 +42,6 @@ _Pool = httpcore2.ConnectionPool
 _pools: dict[tuple[str, str, Listed], _Pool] = {}
 _making = threading.Lock()
 _inherited: list[object] = []
-# Set by us alone: what a caller passed here could say something else than the bytes that follow.
-_OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding"})
 _BROKEN = (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.TimeoutException, httpcore2.UnsupportedProtocol)
 
 
@@ -183,7 +181,7 @@ class _Transport(httpx2.AsyncBaseTransport):
         where = parse(str(request.url))
         if (where.scheme, where.host, where.port) != (self._server.scheme, self._server.host, self._server.port):
             raise ConnectRefused("egress_forbidden", f"{where.authority} is not the server that was meant")
-        own = {name: value for name, value in request.headers.items() if name not in _OURS}
+        own = {name: value for name, value in request.headers.items() if is_header(name)}
         asked = _request(where, request.method, own, await request.aread(), mark)
         try:
             response = await self._pool.handle_async_request(asked)
@@ -264,8 +262,9 @@ def _read(text: str) -> Listed:
 def _request(
     where: Destination, method: str, headers: Mapping[str, str], body: bytes, mark: Departure
 ) -> httpcore2.Request:
-    if wrong := _OURS & {name.lower() for name in headers}:
-        raise ConnectRefused("egress_invalid", f"the header {min(wrong)} is ours to set")
+    for name in headers:
+        if not is_header(name):
+            raise ConnectRefused("egress_invalid", f"the header {name[:100]!r} is ours to set, or none")
     sent = [("Host", where.authority), ("Accept-Encoding", "identity"), *headers.items()]
     if body or method not in {"GET", "HEAD", "DELETE"}:
         sent.append(("Content-Length", str(len(body))))

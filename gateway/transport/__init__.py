@@ -7,7 +7,7 @@ from typing import Protocol
 
 from audit.canonical import JSON
 from gateway import upstreams
-from gateway.transport import bulkhead, mcp, portal, python, scripted
+from gateway.transport import bulkhead, http, mcp, portal, python, scripted
 from gateway.transport.outcome import Contract, Happened, Result, Scope, TransportFailed
 
 __all__ = ["Result", "Scope", "TransportFailed", "close", "invoke", "open"]
@@ -30,7 +30,7 @@ class _Transport(Protocol):
     ) -> Result: ...
 
 
-_TOOLS: dict[str, _Transport] = {"mcp": mcp.invoke, "python": python.invoke}
+_TOOLS: dict[str, _Transport] = {"http": http.invoke, "mcp": mcp.invoke, "python": python.invoke}
 _MODELS: dict[str, _Transport] = {"scripted": scripted.invoke}
 
 
@@ -79,7 +79,7 @@ def invoke(
                 pause = _PAUSE_SECONDS * 2**number * random.random()  # noqa: S311 - spreads retries, guards nothing
                 last = number == tries or time.monotonic() + pause >= deadline
                 if last or not _repeatable(contract, failure, happened) or not may_retry():
-                    raise TransportFailed(failure.code, happened, failure.detail) from failure
+                    raise failure.over(happened) from failure
                 time.sleep(pause)
             else:
                 return Result(result.content, result.is_error, {**result.meta, "tries": number})

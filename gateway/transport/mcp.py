@@ -16,9 +16,9 @@ from gateway import launchers
 from gateway.launchers import Launcher, LaunchersInvalid, LauncherUnknown
 from gateway.transport import portal
 from gateway.transport.connection import Connection
-from gateway.transport.outcome import Contract, Result, Scope, TransportFailed
+from gateway.transport.outcome import RESULT_BYTES, Contract, Result, Scope, TransportFailed
+from gateway.transport.trace import traceparent
 
-RESULT_BYTES = 1 << 20
 MOST_PROCESSES = 64
 IDLE_SECONDS = 600.0
 KEY_META = "dev.placet/idempotency-key"
@@ -64,15 +64,6 @@ def invoke(
         # The event loop itself did not come round: what it had sent is unknown.
         raise TransportFailed("tool_timeout", "maybe") from error
     return _result(answer, as_json=transport.get("text") == "json")
-
-
-def traceparent(correlation_id: str) -> str:
-    """Return a W3C traceparent whose trace id is the correlation id, where that is a UUID or 32 hex digits."""
-    try:
-        trace = UUID(correlation_id).hex
-    except ValueError:
-        trace = os.urandom(16).hex()
-    return f"00-{trace}-{os.urandom(8).hex()}-01"
 
 
 async def end_all() -> None:

@@ -8,6 +8,7 @@ from uuid import UUID
 from audit.canonical import JSON
 
 Happened = Literal["no", "maybe"]
+RESULT_BYTES = 1 << 20  # of canonical JSON
 
 
 class Contract(Protocol):
@@ -50,10 +51,16 @@ class TransportFailed(Exception):
     :param code: reason code, listed in docs/reference/transports.md.
     :param happened: "no": the tool never got a whole request; "maybe": it got one, or nobody can tell.
     :param detail: for the operator's log, never for the agent: it may carry words of the tool.
+    :param retry_after: seconds that the server asks us to wait, if it does.
     """
 
-    def __init__(self, code: str, happened: Happened, detail: str = "") -> None:
+    def __init__(self, code: str, happened: Happened, detail: str = "", *, retry_after: int | None = None) -> None:
         super().__init__(f"{code} (happened: {happened}) {detail}".rstrip())
         self.code = code
         self.happened = happened
         self.detail = detail
+        self.retry_after = retry_after
+
+    def over(self, happened: Happened) -> "TransportFailed":
+        """Return this failure as the last of several tries, over which `happened` is known."""
+        return TransportFailed(self.code, happened, self.detail, retry_after=self.retry_after)

@@ -1,5 +1,6 @@
 """Cheap checks of the other kinds: what their JSON Schema cannot say. Pure."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from registry.admission.result import CheckResult
 
 # The same bounds as where arguments are checked (gateway.contract): what does not compile there admits no call.
 _PATTERNS = jsonschema_rs.RegexOptions(size_limit=1 << 20)
+_PARAMETER = re.compile(r"\{([^}]*)\}")
 _SCHEMAS = {
     "tool": ("input_schema", "output_schema"),
     "prompt": ("variables", "output_schema"),
@@ -26,6 +28,8 @@ def check(kind: str, content: Mapping[str, Any]) -> list[CheckResult]:
         results.append(_result("schemas", _schemas(kind, content)))
     if kind == "tool":
         results.append(_result("pointers", _pointers(content)))
+        if content.get("transport", {}).get("kind") == "http":
+            results.append(_result("placement", _placement(content)))
     if kind == "dataset":
         results.append(_result("fields", _fields(content)))
     if kind == "prompt":
@@ -96,6 +100,28 @@ def _pattern(pattern: str) -> str:
     except (jsonschema_rs.ValidationError, ValueError) as error:
         return f"the pattern does not compile: {str(error).splitlines()[0][:200]}"
     return ""
+
+
+def _placement(content: Mapping[str, Any]) -> Iterator[str]:
+    """Every argument of an http tool needs a place, and what stands in a path has to be there."""
+    agreed, schema = content["transport"], content["input_schema"]
+    declared = schema.get("properties", {})
+    in_path, in_query = _PARAMETER.findall(agreed["path"]), agreed.get("query", [])
+    if any(part in {".", ".."} for part in agreed["path"].split("/")):
+        yield "transport.path: it must not have the parts . and .."
+    for name in in_path:
+        if name not in schema.get("required", []):
+            yield f"transport.path: {name} must be a required argument of input_schema."
+    for name in sorted({*in_path, *in_query}):
+        if (name in in_path and name in in_query) or in_path.count(name) > 1:
+            yield f"transport: {name} has two places."
+        if name not in declared:
+            yield f"transport: input_schema describes no argument {name}."
+    if agreed["method"] in {"GET", "DELETE"}:
+        if left := sorted(declared.keys() - {*in_path, *in_query}):
+            yield f"transport: {agreed['method']} has no body for {', '.join(left)}; name them in query."
+        if schema.get("additionalProperties") is not False:
+            yield "input_schema: it must say additionalProperties: false, since other arguments have no place."
 
 
 def _reaches(schema: Any, steps: list[str], whole: Mapping[str, Any]) -> bool:

@@ -70,7 +70,7 @@ def test_places_are_filled_in(write, settings):
         ('[launchers.git]\ncommand = ["x"]\nsandbox = "docker"\n', r"launchers\.git\.sandbox"),
         ('[launchers.git]\ncommand = ["x"]\nlimits = {open_files = 1}\n', r"launchers\.git\.limits\.open_files"),
         ('[launchers.git]\ncommand = ["x"]\nname = "other"\n', "its name stands in the heading"),
-        ("[tools.git]\n", "the one member must be `launchers`"),
+        ("[tools.git]\n", "members must be `launchers` and `endpoints`"),
         ("launchers = [", "launchers.toml"),
     ],
 )

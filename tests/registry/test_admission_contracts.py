@@ -56,6 +56,31 @@ def test_a_destination_must_be_an_argument_that_there_can_be(schema, pointer, re
     assert ("pointers" not in problems) is reaches
 
 
+CLOSED = OBJECT | {"required": ["to"], "additionalProperties": False}
+
+
+@pytest.mark.parametrize(
+    ("agreed", "schema", "says"),
+    [
+        ({"method": "GET", "path": "/x/{to}"}, CLOSED, None),
+        ({"method": "POST", "path": "/x"}, OBJECT, None),
+        ({"method": "GET", "path": "/x", "query": ["to"]}, CLOSED, None),
+        ({"method": "GET", "path": "/x"}, CLOSED, "no body for to"),
+        ({"method": "GET", "path": "/x/{to}"}, OBJECT | {"required": ["to"]}, "additionalProperties: false"),
+        ({"method": "POST", "path": "/x/{to}"}, OBJECT, "must be a required argument"),
+        ({"method": "POST", "path": "/x/{cc}"}, OBJECT | {"required": ["cc"]}, "describes no argument cc"),
+        ({"method": "POST", "path": "/x", "query": ["cc"]}, OBJECT, "describes no argument cc"),
+        ({"method": "POST", "path": "/x/{to}", "query": ["to"]}, CLOSED, "has two places"),
+        ({"method": "POST", "path": "/x/{to}/{to}"}, CLOSED, "has two places"),
+        ({"method": "POST", "path": "/x/../{to}"}, CLOSED, "the parts . and .."),
+    ],
+)
+def test_every_argument_of_an_http_tool_needs_one_place(agreed, schema, says):
+    transport = {"kind": "http", "endpoint": "forge", **agreed}
+    problems = failed("tool", TOOL | {"input_schema": schema, "transport": transport})
+    assert (says is None and problems == {}) or says in problems["placement"]
+
+
 @pytest.mark.parametrize(
     ("template", "says"),
     [
