@@ -4,8 +4,9 @@ A transport sets a departure for the call that it makes; what writes to a pipe o
 """
 
 import time
+from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
@@ -14,6 +15,7 @@ class Departure:
 
     :param deadline: time.monotonic() seconds by which all of the answer must be here.
     :param most_bytes: of the whole answer as it comes over the wire, its frame included.
+    :ivar status, headers: of an HTTP answer, once there is one.
     :ivar begun: the first byte of the request was handed to the system: from here on it may have happened.
     :ivar failure: why it failed, where the protocol between us and the writer cannot carry it.
     """
@@ -23,6 +25,8 @@ class Departure:
     begun: bool = False
     received: int = 0
     failure: Exception | None = None
+    status: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def remaining(self) -> float:

@@ -63,6 +63,7 @@ REASONS = {
     "arguments_unplaced": "An argument has no place in the request that the contract describes.",
     "endpoint_unknown": "The deployment has no such endpoint.",
     "endpoint_invalid": "The endpoint's configuration cannot be used.",
+    "endpoint_unauthorized": "The server does not accept the endpoint's credentials.",
     "endpoint_forbidden": "The endpoint does not serve this workspace, environment or method.",
     "egress_invalid": "The request is not one that leaves this gateway.",
     "egress_forbidden": "The destination is neither public nor listed by the operator.",

@@ -120,20 +120,25 @@ def stream(
 
 
 def client(
-    url: str, *, headers: Mapping[str, str], most_bytes: int, stand_in: Callable[[ConnectRefused], bytes]
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    most_bytes: int,
+    stand_in: Callable[[ConnectRefused], bytes | None],
+    heard: Callable[[Departure], None],
 ) -> AsyncClient:
     """Return a client of one server for the MCP SDK, to be used on one event loop and closed by the caller.
 
     The SDK gives up a whole connection when one request fails, so a failed request is answered instead: status 502
-    and `stand_in`'s JSON. The failure itself is left on the context's departure. Bodies that are no event stream are
-    whole when the SDK sees them.
+    and `stand_in`'s JSON, unless that has none. `heard` is told the departure of each request, with its status or
+    failure. Bodies that are no event stream are whole when the SDK sees them.
 
     :param url: its scheme, host and port are the only ones that are asked.
     :param headers: sent with every request. :param most_bytes: of one response, event streams included.
     :raises ConnectRefused: egress_invalid.
     """
     return httpx2.AsyncClient(
-        transport=_Transport(parse(url), most_bytes, stand_in),
+        transport=_Transport(parse(url), most_bytes, stand_in, heard),
         headers={**headers, "accept-encoding": "identity"},
         timeout=None,  # the departure's deadline counts, or a stream is meant to stay open
         trust_env=False,
@@ -153,10 +158,17 @@ def close() -> None:
 class _Transport(httpx2.AsyncBaseTransport):
     """What `client` says, over pinned connections of its own."""
 
-    def __init__(self, server: Destination, most_bytes: int, stand_in: Callable[[ConnectRefused], bytes]) -> None:
+    def __init__(
+        self,
+        server: Destination,
+        most_bytes: int,
+        stand_in: Callable[[ConnectRefused], bytes | None],
+        heard: Callable[[Departure], None],
+    ) -> None:
         self._server = server
         self._most_bytes = most_bytes
         self._stand_in = stand_in
+        self._heard = heard
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=tls(),
             max_connections=MOST_CONNECTIONS,
@@ -166,15 +178,20 @@ class _Transport(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         mark = departure.get()
-        if mark is None:
-            mark = Departure()
+        if mark is None or mark.begun:
+            # Not the call itself: what the SDK asks by itself, or again, must not overwrite what is known of the call.
+            mark = Departure(mark.deadline if mark is not None else float("inf"))
             departure.set(mark)
-        mark.received, mark.most_bytes = 0, self._most_bytes + HEADER_BYTES
+        mark.most_bytes = self._most_bytes + HEADER_BYTES
         try:
             return await self._ask(request, mark)
         except ConnectRefused as error:
             mark.failure = error
             body = self._stand_in(error)
+            if body is None:
+                raise httpx2.ConnectError(str(error)) from error
+        finally:
+            self._heard(mark)
         return httpx2.Response(502, headers={"content-type": "application/json"}, content=body)
 
     async def _ask(self, request: httpx2.Request, mark: Departure) -> httpx2.Response:
@@ -185,11 +202,11 @@ class _Transport(httpx2.AsyncBaseTransport):
         asked = _request(where, request.method, own, await request.aread(), mark)
         try:
             response = await self._pool.handle_async_request(asked)
-            told = _headers(response.headers)
+            mark.status, mark.headers = response.status, _headers(response.headers)
             try:
-                _examine(response.status, told, mark)
-                if told.get("content-type", "").lower().startswith("text/event-stream"):
-                    return httpx2.Response(response.status, headers=told, stream=_Events(response, mark))
+                _examine(response.status, mark.headers, mark)
+                if mark.headers.get("content-type", "").lower().startswith("text/event-stream"):
+                    return httpx2.Response(response.status, headers=mark.headers, stream=_Events(response, mark))
                 body = await response.aread()
             except BaseException:
                 await response.aclose()
@@ -197,7 +214,7 @@ class _Transport(httpx2.AsyncBaseTransport):
             await response.aclose()
         except _BROKEN as error:
             _fail(error, mark)
-        return httpx2.Response(response.status, headers=told, content=body)
+        return httpx2.Response(response.status, headers=mark.headers, content=body)
 
     async def aclose(self) -> None:
         await self._pool.aclose()

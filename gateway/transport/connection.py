@@ -1,10 +1,11 @@
-"""One tool server's whole life: start, negotiate, list its tools, keep the list true, answer calls, end.
+"""One tool server's whole life: reach it, negotiate, list its tools, keep the list true, answer calls, end.
 
 Everything here runs on the portal's event loop.
 """
 
 import logging
 import time
+from collections.abc import Callable
 
 import anyio
 from anyio.abc import TaskGroup
@@ -25,10 +26,10 @@ from mcp_types import (
 from pydantic import ValidationError
 
 from audit import crash
-from gateway.launchers import Launcher
+from gateway.departure import Departure, departure
 from gateway.transport import definitions
 from gateway.transport.outcome import Happened, TransportFailed
-from gateway.transport.stdio import Departure, Wire, departure
+from gateway.transport.wire import Wire
 
 logger = logging.getLogger(__name__)
 REFRESH_SECONDS = 30.0
@@ -37,19 +38,21 @@ _CLIENT = Implementation(name="placet", version="1")
 
 
 class Connection:
-    """A client of one tool server process.
+    """A client of one tool server.
 
+    :param title: of the server, for the log. :param wire: makes the way to it for this connection.
     :ivar last_used, busy: monotonic seconds and calls in flight, for the pool's housekeeping.
-    :ivar gone: its output is closed or it is over: it answers no new call.
+    :ivar gone: the server is lost or it is over. :ivar retiring: it ends with the last call in flight.
     :ivar listings: how often the server has listed its tools.
     """
 
-    def __init__(self, launcher: Launcher, *, line_bytes: int) -> None:
-        self.launcher = launcher
-        self.wire = Wire(launcher, line_bytes=line_bytes, on_end=self._output_closed)
+    def __init__(self, title: str, wire: "Callable[[Connection], Wire]") -> None:
+        self.title = title
+        self.wire = wire(self)
         self.last_used = time.monotonic()
         self.busy = 0
         self.gone = False
+        self.retiring = False
         self.listings = 0
         self._client: Client | None = None
         self._pins: dict[str, str] = {}
@@ -78,14 +81,14 @@ class Connection:
                     self._client = client
                     await self._list()
                     starting.deadline = float("inf")
+                    self.wire.started = True
                     self.ready.set()
                     async with anyio.create_task_group() as tasks:
                         self._subscribe(tasks, client)
                         await self._keep_listed()
                         tasks.cancel_scope.cancel()
         except Exception as error:  # noqa: BLE001 - whatever ends a server ends its connection alone
-            words = " / ".join(self.wire.stderr)[-500:]
-            logger.warning("launcher %s: the server ended: %r %s", self.launcher.name, error, words)
+            logger.warning("%s: the server ended: %r %s", self.title, error, self.wire.words[-500:])
         finally:
             self.gone = True
             self._client = None
@@ -98,6 +101,26 @@ class Connection:
         if not self.ready.is_set():
             self._starting.cancel()
 
+    def lose(self) -> None:
+        """Note that the server is gone; calls in flight fail as unreachable."""
+        self.gone = True
+        self._wake.set()
+
+    def retire(self) -> None:
+        """Answer no new call, and end with the last one in flight."""
+        self.retiring = True
+        self._wake.set()
+
+    @property
+    def protocol(self) -> str | None:
+        """The revision of MCP that was agreed on, None while there is none."""
+        return self._client.protocol_version if self._client is not None else None
+
+    @property
+    def usable(self) -> bool:
+        """Whether a new call may be made over it."""
+        return not (self.gone or self.stopping or self.retiring)
+
     async def call(
         self, tool: str, arguments: dict[str, object], *, pin: str, meta: RequestParamsMeta, timeout: float
     ) -> CallToolResult:
@@ -106,7 +129,7 @@ class Connection:
         :param timeout: seconds, from now to the answer.
         :raises TransportFailed: with what is known of the effect.
         """
-        mark = Departure()
+        mark = Departure(time.monotonic() + timeout)
         self.busy += 1
         try:
             with anyio.fail_after(timeout):
@@ -118,12 +141,14 @@ class Connection:
         finally:
             self.busy -= 1
             self.last_used = time.monotonic()
+            if self.retiring:
+                self._wake.set()
 
     async def _send(
         self, tool: str, arguments: dict[str, object], meta: RequestParamsMeta, timeout: float, mark: Departure
     ) -> CallToolResult:
         if self._client is None:
-            raise TransportFailed("tool_unreachable", "no", " / ".join(self.wire.stderr))
+            raise self.wire.unreachable()
         crash.point("transport.sending")
         departure.set(mark)
         try:
@@ -134,17 +159,17 @@ class Connection:
                 request_read_timeout_seconds=timeout,
             )
         except MCPError as error:
-            raise self._failure(error, mark.begun) from error
+            raise self._failure(error, mark) from error
         except ValidationError as error:
             # It answered, but not with a result: a refusal to go on without input, or nonsense.
             raise TransportFailed("tool_protocol_error", "maybe", str(error)[:300]) from error
         crash.point("transport.answered")
         return answer
 
-    def _failure(self, error: MCPError, begun: bool) -> TransportFailed:
-        if self.wire.fault is not None:
-            return TransportFailed(self.wire.fault, "maybe")
-        happened: Happened = "maybe" if begun else "no"
+    def _failure(self, error: MCPError, mark: Departure) -> TransportFailed:
+        if beneath := self.wire.failure_of(mark):
+            return beneath
+        happened: Happened = "maybe" if mark.begun else "no"
         if self.gone or error.code == CONNECTION_CLOSED:
             return TransportFailed("tool_unreachable", happened, str(error))
         if error.code == REQUEST_TIMEOUT:
@@ -168,18 +193,22 @@ class Connection:
             if self._client is None:
                 return
             notices = self._notices
-            tools = await definitions.listed(self._client)
+            before = departure.set(Departure(time.monotonic() + definitions.CONNECT_SECONDS))
+            try:
+                tools = await definitions.listed(self._client)
+            finally:
+                departure.reset(before)
             self._pins = {name: str(tool["digest"]) for name, tool in tools.items()}
             self._verified_at = time.monotonic()
             self._settled = notices
             self.listings += 1
 
     async def _keep_listed(self) -> None:
-        while not self.stopping and not self.gone:
+        while not self._over:
             with anyio.move_on_after(REFRESH_SECONDS):
                 await self._wake.wait()
             self._wake = anyio.Event()
-            if not self.stopping and not self.gone:
+            if not self._over and not self.retiring:
                 await self._list()
 
     def _subscribe(self, tasks: TaskGroup, client: Client) -> None:
@@ -204,6 +233,6 @@ class Connection:
         self._notices += 1
         self._wake.set()
 
-    def _output_closed(self) -> None:
-        self.gone = True
-        self._wake.set()
+    @property
+    def _over(self) -> bool:
+        return self.stopping or self.gone or (self.retiring and not self.busy)

@@ -9,12 +9,12 @@ from mcp_types import PaginatedRequestParams
 
 from audit import canonical
 from audit.canonical import JSON
-from gateway import launchers
+from gateway import endpoints, launchers
+from gateway.transport import servers
+from gateway.transport.outcome import TransportFailed
 from gateway.transport.portal import call
-from gateway.transport.stdio import Wire
 
 CONNECT_SECONDS = 20.0
-LINE_BYTES = 4 << 20
 _MOST_PAGES, _MOST_TOOLS = 100, 2000
 
 
@@ -29,26 +29,27 @@ def digest(definition: Mapping[str, JSON]) -> str:
     )
 
 
-def fetch(launcher: str) -> dict[str, dict[str, JSON]]:
-    """Start the server behind `launcher`, list its tools and end it: for writing contracts, not for calls.
+def fetch(name: str, *, endpoint: bool = False) -> dict[str, dict[str, JSON]]:
+    """Reach the server behind a launcher, or an endpoint, list its tools and leave it: for contracts, not for calls.
 
     :returns: tool name -> {"definition": {...}, "digest": "sha256:..."}.
-    :raises LauncherUnknown, LaunchersInvalid: see gateway.launchers.
+    :raises LauncherUnknown, LaunchersInvalid, EndpointUnknown, EndpointInvalid: see their modules.
     :raises DefinitionsUnavailable: the server does not start, answer or list its tools.
     """
-    found = launchers.get(launcher)
+    source: servers.Source = endpoints.get(name) if endpoint else launchers.get(name)
+    try:
+        wire = servers.wire_of(source, on_loss=lambda: None, on_refusal=lambda: None)
+    except TransportFailed as failure:
+        raise DefinitionsUnavailable(failure.detail) from failure
 
     async def ask() -> dict[str, dict[str, JSON]]:
-        wire = Wire(found, line_bytes=LINE_BYTES, on_end=lambda: None)
         try:
             with anyio.fail_after(CONNECT_SECONDS):
                 async with Client(wire, read_timeout_seconds=CONNECT_SECONDS, cache=None) as client:
                     return await listed(client)
         except Exception as error:
-            words = " / ".join(wire.stderr)[-500:]
-            raise DefinitionsUnavailable(
-                f"The server of launcher {launcher!r} lists no tools: {error!r} {words}"
-            ) from error
+            detail = f"The server of {servers.title(source)} lists no tools: {error!r} {wire.words[-500:]}"
+            raise DefinitionsUnavailable(detail) from error
 
     return call(ask, timeout=CONNECT_SECONDS + 10)
 

@@ -1,9 +1,10 @@
-"""Tools behind MCP servers: one process per (workspace, release, server), one client for its whole life."""
+"""Tools behind MCP servers: one of its own for each (workspace, release, server), one client for its whole life."""
 
 import asyncio
 import os
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, cast
 from uuid import UUID
 
@@ -12,21 +13,20 @@ from mcp_types import CallToolResult, RequestParamsMeta
 from audit import canonical
 from audit.canonical import JSON
 from audit.refusal import Refusal
-from gateway import launchers
-from gateway.launchers import Launcher, LaunchersInvalid, LauncherUnknown
-from gateway.transport import portal
+from gateway.endpoints import Endpoint
+from gateway.launchers import Launcher
+from gateway.transport import portal, servers, stdio, web
 from gateway.transport.connection import Connection
 from gateway.transport.outcome import RESULT_BYTES, Contract, Result, Scope, TransportFailed
 from gateway.transport.trace import traceparent
+from gateway.transport.wire import Wire
 
 MOST_PROCESSES = 64
 IDLE_SECONDS = 600.0
 KEY_META = "dev.placet/idempotency-key"
-# A result may stand twice in a message (text and structured), escaped.
-_LINE_BYTES = 4 * RESULT_BYTES
 _GRACE_SECONDS = 2.0
 
-Place = tuple[UUID, str, str, str, str, UUID | None]  # workspace, environment, release, launcher, its digest, session
+Place = tuple[UUID, str, str, str, str, UUID | None]  # workspace, environment, release, server, its digest, session
 _connections: dict[Place, Connection] = {}  # touched on the event loop alone
 _lives: set[asyncio.Task[None]] = set()
 _inherited: list[object] = []
@@ -40,26 +40,29 @@ def invoke(
     transport = contract.content["transport"]
     if "definition" not in transport:
         raise TransportFailed("tool_unpinned", "no", f"{contract.name}: its contract pins no definition of the tool")
-    try:
-        launcher = launchers.get(transport["launcher"])
-    except LauncherUnknown as error:
-        raise TransportFailed("launcher_unknown", "no", str(error)) from error
-    except LaunchersInvalid as error:
-        raise TransportFailed("launcher_invalid", "no", str(error)) from error
+    source = servers.source_of(transport, scope)
+    if isinstance(source, Endpoint):
+        deadline = web.until(source, deadline)
     sent = dict(arguments)
     if argument := transport.get("key_argument"):
         sent[argument] = key
     meta = cast(RequestParamsMeta, {KEY_META: key, "traceparent": traceparent(correlation_id)})
-    session = scope.session if launcher.stateful else None
-    place = (scope.workspace, scope.environment, scope.release, launcher.name, launcher.digest, session)
-    remaining = deadline - time.monotonic()
+    session = scope.session if isinstance(source, Launcher) and source.stateful else None
+    place = (scope.workspace, scope.environment, scope.release, servers.title(source), source.digest, session)
 
     async def ask() -> CallToolResult:
-        connection = _connection(place, launcher)
-        return await connection.call(transport["tool"], sent, pin=transport["definition"], meta=meta, timeout=remaining)
+        connection = _connection(place, source)
+        asked = partial(Connection.call, tool=transport["tool"], arguments=sent, pin=transport["definition"], meta=meta)
+        try:
+            return await asked(connection, timeout=deadline - time.monotonic())
+        except TransportFailed as failure:
+            # It does not know us any more: a session that it forgot, a secret that was exchanged.
+            if failure.happened != "no" or not connection.retiring:
+                raise
+        return await asked(_connection(place, source), timeout=deadline - time.monotonic())
 
     try:
-        answer = portal.call(ask, timeout=remaining + _GRACE_SECONDS)
+        answer = portal.call(ask, timeout=deadline - time.monotonic() + _GRACE_SECONDS)
     except TimeoutError as error:
         # The event loop itself did not come round: what it had sent is unknown.
         raise TransportFailed("tool_timeout", "maybe") from error
@@ -77,23 +80,23 @@ async def end_all() -> None:
 
 def processes() -> list[int]:
     """Return the process ids of the tool servers of this process: for tests and for operators."""
-    return [connection.wire.pid for connection in _connections.values() if connection.ready.is_set()]
+    wires = [connection.wire for connection in _connections.values() if connection.ready.is_set()]
+    return [wire.pid for wire in wires if isinstance(wire, stdio.Wire)]
 
 
-def _connection(place: Place, launcher: Launcher) -> Connection:
+def _connection(place: Place, source: servers.Source) -> Connection:
     connection = _connections.get(place)
-    if connection is not None and not connection.gone and not connection.stopping:
+    if connection is not None and connection.usable:
         return connection
     count, not_before = _failures.get(place, (0, 0.0))
     if time.monotonic() < not_before:
         raise TransportFailed("tool_unreachable", "no", f"its last {count} starts failed; the next try is not due yet")
-    try:
-        launcher.environment()
-        launcher.bubblewrap()
-    except LaunchersInvalid as error:
-        raise TransportFailed("launcher_invalid", "no", str(error)) from error
     _make_room()
-    connection = _connections[place] = Connection(launcher, line_bytes=_LINE_BYTES)
+
+    def wire(of: Connection) -> Wire:
+        return servers.wire_of(source, on_loss=of.lose, on_refusal=of.retire)
+
+    connection = _connections[place] = Connection(servers.title(source), wire)
     task = asyncio.get_running_loop().create_task(_live(place, connection))
     _lives.add(task)  # the loop itself keeps only weak references
     task.add_done_callback(_lives.discard)

@@ -1,7 +1,7 @@
 """One tool server process, and the two streams over which the SDK's client speaks with it.
 
 The SDK's own stdio transport inherits variables, reads lines without bound and cannot say whether a request left us
-(docs/adr/own-stdio-wire.md); so this one stands in its place, by the SDK's public Transport protocol.
+(docs/adr/0006-own-stdio-wire.md); so this one stands in its place, by the SDK's public Transport protocol.
 """
 
 import json
@@ -13,7 +13,6 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,21 +23,14 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 from mcp.shared.message import SessionMessage
 from mcp_types import jsonrpc_message_adapter
 
+from gateway.departure import Departure, departure
 from gateway.launchers import Launcher
+from gateway.transport.outcome import TransportFailed
 
 logger = logging.getLogger(__name__)
 _CONFINE = str(Path(__file__).with_name("confine.py"))
 _GRACE_SECONDS = 1.0  # for a server to end after its input closed, and again after SIGTERM
 _STDERR_LINES = 20
-
-
-class Departure:
-    """Whether a call's request has begun to leave this process."""
-
-    begun = False
-
-
-departure: ContextVar[Departure | None] = ContextVar("departure", default=None)
 
 
 class Wire:
@@ -53,10 +45,24 @@ class Wire:
         self._line_bytes = line_bytes
         self._on_end = on_end
         self._writing = anyio.Lock()
+        self.started = False
         self._process: Process
         self._tasks: TaskGroup
         self.fault: str | None = None
         self.stderr: deque[str] = deque(maxlen=_STDERR_LINES)
+
+    @property
+    def words(self) -> str:
+        """What the server wrote beside the protocol, at last."""
+        return " / ".join(self.stderr)
+
+    def unreachable(self) -> TransportFailed:
+        """Return why there is no connection."""
+        return TransportFailed("tool_unreachable", "no", self.words)
+
+    def failure_of(self, mark: Departure) -> TransportFailed | None:
+        """Return what broke the wire itself, None if nothing did."""
+        return TransportFailed(self.fault, "maybe") if self.fault is not None else None
 
     @property
     def pid(self) -> int:

@@ -4,17 +4,19 @@ A canary on loopback counts what reaches it. A refusal counts only if the canary
 """
 
 import ipaddress
+import json
 import os
 import signal
 import socket
 import ssl
 import threading
 import time
+from uuid import uuid4
 
 import anyio
 import pytest
 
-from gateway import connect, destinations
+from gateway import connect, destinations, transport
 from gateway.connect import ConnectRefused, lines
 from tests.gateway.web import Names, Web, certificate, plain
 
@@ -54,7 +56,9 @@ def ask_async(url, *, seconds=5.0, most_bytes=10_000):
     async def ask():
         mark = connect.Departure(time.monotonic() + seconds)
         connect.departure.set(mark)
-        async with connect.client(url, headers={}, most_bytes=most_bytes, stand_in=lambda _: b"{}") as client:
+        async with connect.client(
+            url, headers={}, most_bytes=most_bytes, stand_in=lambda _: b"{}", heard=lambda _: None
+        ) as client:
             answer = await client.get(url)
         if mark.failure is not None:
             raise mark.failure
@@ -70,6 +74,52 @@ PATHS = {"fetch": fetch, "async client": ask_async}
 def ask(request):
     """One way out: a function of a URL that raises an exception with `code`."""
     return PATHS[request.param]
+
+
+class Contract:
+    """The least that a transport needs of a contract."""
+
+    name, digest = "outside", "sha256:" + "0" * 64
+
+    def __init__(self, kind, content):
+        self.kind, self.content = kind, content
+
+
+CALLS = {
+    "http tool": (
+        Contract("tool", {"transport": {"kind": "http", "endpoint": "outside", "method": "POST", "path": "/"}}),
+        {},
+    ),
+    "MCP server": (
+        Contract(
+            "tool",
+            {"transport": {"kind": "mcp", "endpoint": "outside", "tool": "look", "definition": "sha256:" + "1" * 64}},
+        ),
+        {},
+    ),
+}
+
+
+@pytest.fixture(params=CALLS)
+def call(request, settings, tmp_path):
+    """A call over one transport, to an endpoint with this URL."""
+    settings.PLACET_LAUNCHERS = str(tmp_path / "launchers.json")
+
+    def call(url):
+        document = {"endpoints": {"outside": {"url": url}}}
+        (tmp_path / "launchers.json").write_text(json.dumps(document))
+        contract, arguments = CALLS[request.param]
+        return transport.invoke(
+            contract,
+            arguments,
+            key="k",
+            deadline=time.monotonic() + 5,
+            scope=transport.Scope(uuid4(), "development", "sha256:r"),
+            correlation_id="c",
+        )
+
+    yield call
+    transport.close()
 
 
 # {} stands for the canary's port. Each of these would reach the canary, or something else inside.
@@ -186,6 +236,34 @@ def test_what_two_programs_could_read_in_two_ways_is_refused_on_every_path(ask, 
         ask(url.format(canary.port))
     assert refused.value.happened == "no"
     assert (canary.lines, canary.requests) == (0, [])
+
+
+@pytest.mark.parametrize("url", FORBIDDEN + INVALID)
+def test_no_transport_reaches_what_connect_refuses(call, canary, names, settings, url):
+    names(
+        inside_example=[["127.0.0.1"]],
+        mixed_example=[["93.184.216.34", "127.0.0.1"]],
+        six_example=[["::1"]],
+        public_example=[["93.184.216.34"]],
+    )
+    settings.PLACET_EGRESS_ALLOW = "good.example"
+    with pytest.raises(transport.TransportFailed) as refused:
+        call(url.format(canary.port))
+    expected = "egress_forbidden" if url in FORBIDDEN else "endpoint_invalid"
+    assert (refused.value.code, refused.value.happened) == (expected, "no")
+    assert (canary.lines, canary.requests) == (0, [])
+
+
+def test_a_listed_server_is_reached_over_every_transport_and_none_follows_its_redirect(call, canary, settings):
+    settings.PLACET_EGRESS_ALLOW = canary.here
+    with Web() as target:
+        away = [("Location", f"{target.url}/secret")]
+        canary.routes["/"] = lambda handler, body: plain(handler, status=307, content=b"", headers=away)
+        settings.PLACET_EGRESS_ALLOW = "127.0.0.1"
+        with pytest.raises(transport.TransportFailed) as refused:
+            call(canary.url)
+        assert refused.value.code == "egress_redirect"
+        assert (len(canary.requests), target.lines) == (1, 0)
 
 
 @pytest.mark.parametrize("listed", ["{}", "127.0.0.0/8:{}", "127.0.0.0/8", "10.0.0.0/8, good.example ,127.0.0.1"])

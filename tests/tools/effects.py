@@ -1,7 +1,9 @@
 """A real MCP server that writes down every effect: the tools' own log, which tests trust instead of ours.
 
-    python effects.py DIRECTORY
+    python effects.py DIRECTORY [--http PORT [--legacy] [--json]]
 
+With --http it serves streamable HTTP on loopback and writes its port to DIRECTORY/port; --legacy knows nothing of
+server/discover, --json answers without event streams. While DIRECTORY/token exists, it wants that as a bearer token.
 Each effect is one line of DIRECTORY/effects.jsonl: {"tool", "key", "value", "pid"}. Tools: `look` (read), `put`
 (idempotent), `pay` (keyed: acts once per key, which it finds in the log itself), `launch` (unsafe).
 `value` can ask for trouble: "error" fails as a tool, "big:N" answers N bytes, "sleep:S" answers after S seconds,
@@ -13,6 +15,7 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -122,6 +125,8 @@ async def change(description: str, context: Context) -> str:
     """Change the definition of `look` and say so."""
     await change_quietly(description)
     await context.notify_tools_changed()
+    if "--legacy" in sys.argv:
+        await context.session.send_tool_list_changed()
     return "changed"
 
 
@@ -133,5 +138,41 @@ async def change_quietly(description: str) -> str:
     return "changed"
 
 
+def _guarded(app, *, legacy: bool):
+    """Put a door before the application: tokens, a revision that is not known, statuses that a file asks for."""
+
+    async def door(scope, receive, send):
+        status, headers = 0, dict(scope.get("headers", []))
+        if scope["type"] == "http":
+            token, order = PLACE / "token", PLACE / "status"
+            if token.exists() and headers.get(b"authorization") != b"Bearer " + token.read_bytes():
+                status = 401
+            elif legacy and headers.get(b"mcp-method") == b"server/discover":
+                status = 400
+            elif order.exists() and scope["method"] == "POST":
+                status = int(order.read_text())
+        if not status:
+            await app(scope, receive, send)
+            return
+        where = [(b"location", b"/elsewhere"), (b"retry-after", b"7"), (b"content-length", b"0")]
+        await send({"type": "http.response.start", "status": status, "headers": where})
+        await send({"type": "http.response.body", "body": b""})
+
+    return door
+
+
+def _serve(options: list[str]) -> None:
+    listening = socket.create_server(("127.0.0.1", int(options[options.index("--http") + 1])))
+    (PLACE / "port").write_text(str(listening.getsockname()[1]))
+    app = server.streamable_http_app(json_response="--json" in options)
+    config = uvicorn.Config(_guarded(app, legacy="--legacy" in options), log_level="error", lifespan="on")
+    uvicorn.Server(config).run(sockets=[listening])
+
+
 if __name__ == "__main__":
-    server.run("stdio")
+    if "--http" in sys.argv:
+        import uvicorn
+
+        _serve(sys.argv)
+    else:
+        server.run("stdio")

@@ -1,29 +1,32 @@
-"""What a launcher's server offers, with the digests that tool contracts pin: `manage.py pin_definitions git`."""
+"""What a tool server offers, with the digests that contracts pin: `manage.py pin_definitions git`."""
 
 import json
 from argparse import ArgumentParser
 
 from django.core.management.base import BaseCommand, CommandError
 
-from gateway import launchers
+from gateway import endpoints, launchers
 from gateway.transport import close, definitions
 
 
 class Command(BaseCommand):
-    """List a tool server's definitions and their digests. Starts the server and ends it again; calls no tool."""
+    """List a tool server's definitions and their digests. Starts or reaches the server; calls no tool."""
 
-    help = "List the tools behind a launcher with the digests that contracts pin (transport.definition)."
+    help = "List the tools behind a launcher or an endpoint with the digests that contracts pin (transport.definition)."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("launcher", help="A name in the launchers file.")
+        parser.add_argument("name", help="A launcher in the launchers file.")
+        parser.add_argument("--endpoint", action="store_true", help="The name is that of an endpoint.")
         parser.add_argument("--json", action="store_true", help="Whole definitions as JSON, to write contracts from.")
 
     def handle(self, *args: object, **options: object) -> None:
         try:
-            tools = definitions.fetch(str(options["launcher"]))
+            tools = definitions.fetch(str(options["name"]), endpoint=bool(options["endpoint"]))
         except (
             launchers.LauncherUnknown,
             launchers.LaunchersInvalid,
+            endpoints.EndpointUnknown,
+            endpoints.EndpointInvalid,
             definitions.DefinitionsUnavailable,
         ) as error:
             raise CommandError(str(error)) from error
