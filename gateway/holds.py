@@ -18,7 +18,9 @@ from gateway.decision import Decision
 from gateway.exchange import Approval
 from gateway.facts import Facts
 from gateway.models import Hold, HoldApproval
-from registry.models import Person
+from registry import authentication
+from registry.authentication import Authentication
+from registry.models import Environment, Person
 
 EXPIRES_SECONDS = 24 * 3600
 _PARK = """
@@ -106,23 +108,43 @@ def approval_of(call: UUID) -> Approval | None:
 
 
 def approve(
-    hold: UUID, *, approver: Person, digest: str, now: datetime, correlation_id: str, comment: str = ""
+    hold: UUID,
+    *,
+    approver: Person,
+    digest: str,
+    now: datetime,
+    correlation_id: str,
+    comment: str = "",
+    proof: Authentication | None = None,
 ) -> Hold:
     """Put `approver`'s yes on record; with the last one that is needed the call may be released.
 
-    :param digest: of what the approver saw. :raises Refusal: as for `reject`.
+    :param digest: of what the approver saw.
+    :param proof: how the approver signed in; None, which is not known, serves no protected environment.
+    :raises Refusal: as for `reject`, and step_up_required, second_factor_required.
     """
     with transaction.atomic():
         row = _decide(hold, HoldApproval.Verdict.APPROVED, approver, digest, comment)
+        place = Environment.objects.get(workspace_id=row.workspace_id, name=row.environment)
+        authentication.require_recent(proof, place, now=now)
         approvals = HoldApproval.objects.filter(hold=row, verdict="approved").select_related("approver")
         if deciders.meet(row, [approval.approver for approval in approvals]):
             _close(row, Hold.State.APPROVED)
-        _record("gateway.hold.approved", row, approver, now, correlation_id)
+        _record("gateway.hold.approved", row, approver, now, correlation_id, proof)
     crash.point("gateway.hold_approved")
     return row
 
 
-def reject(hold: UUID, *, approver: Person, digest: str, now: datetime, correlation_id: str, comment: str = "") -> Hold:
+def reject(
+    hold: UUID,
+    *,
+    approver: Person,
+    digest: str,
+    now: datetime,
+    correlation_id: str,
+    comment: str = "",
+    proof: Authentication | None = None,
+) -> Hold:
     """Put `approver`'s no on record: the call is denied.
 
     :raises Refusal: not_found; hold_closed; hold_changed: another digest; approver_excluded: one of those concerned;
@@ -132,7 +154,7 @@ def reject(hold: UUID, *, approver: Person, digest: str, now: datetime, correlat
         row = _decide(hold, HoldApproval.Verdict.REJECTED, approver, digest, comment)
         _close(row, Hold.State.REJECTED)
         _deny_call(row.call_id, "hold_rejected")
-        _record("gateway.hold.rejected", row, approver, now, correlation_id)
+        _record("gateway.hold.rejected", row, approver, now, correlation_id, proof)
     crash.point("gateway.hold_rejected")
     return row
 
@@ -215,7 +237,14 @@ def _deny_call(call: UUID, code: str) -> None:
         )
 
 
-def _record(event: str, row: Hold, person: Person | None, now: datetime, correlation_id: str) -> None:
+def _record(
+    event: str,
+    row: Hold,
+    person: Person | None,
+    now: datetime,
+    correlation_id: str,
+    proof: Authentication | None = None,
+) -> None:
     log.append(
         event,
         workspace=row.workspace_id,
@@ -228,6 +257,7 @@ def _record(event: str, row: Hold, person: Person | None, now: datetime, correla
             "agent": row.agent,
             "state": row.state,
             "codes": row.codes,
+            **(authentication.recorded(proof) if person else {}),
             "digest": log.Sealed(row.digest, row.on_behalf_of or f"call:{row.call_id}"),
         },
     )

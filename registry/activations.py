@@ -9,7 +9,8 @@ from django.db.models.functions import Now
 
 from audit import crash, log
 from audit.refusal import Refusal
-from registry import clock, conditions, locks, memberships, proposals, quorum, slots, versions
+from registry import authentication, clock, conditions, locks, memberships, proposals, quorum, slots, versions
+from registry.authentication import Authentication
 from registry.models import Activation, Bundle, Environment, Person, Proposal, Role, Version
 
 PATIENCE = timedelta(minutes=15)
@@ -17,15 +18,26 @@ LONGEST_BREAK_GLASS = 60
 REVIEW_WITHIN = timedelta(hours=24)
 
 
-def request(proposal: Proposal, *, actor: Person, now: datetime, correlation_id: str, reason: str = "") -> Activation:
+def request(
+    proposal: Proposal,
+    *,
+    actor: Person,
+    now: datetime,
+    correlation_id: str,
+    reason: str = "",
+    proof: Authentication | None = None,
+) -> Activation:
     """Ask that an approved version go live. Idempotent while one is under way. A charter is live at once.
 
-    :raises Refusal: role_missing, not_activatable, quorum_missing (with `missing`), activation_pending.
+    :param proof: how the actor signed in; None, which is not known, serves no protected environment.
+    :raises Refusal: role_missing, step_up_required, second_factor_required, not_activatable, quorum_missing (with
+        `missing`), activation_pending.
     """
     with transaction.atomic():
         proposal = proposals.lock(proposal)
         slots.require_slot(proposal.version, proposal.environment)
         conditions.require_operator(actor, proposal.version, proposal.environment)
+        authentication.require_recent(proof, proposal.environment, now=now)
         if proposal.state == "open" and proposal.expires_at > clock.read() and not quorum.missing(proposal):
             # What the last approval still lacked has come since: evidence, or a charter that asks for less.
             proposals.conclude(proposal, "approved", actor="system:registry", now=now, correlation_id=correlation_id)
@@ -34,7 +46,7 @@ def request(proposal: Proposal, *, actor: Person, now: datetime, correlation_id:
             proposal.version, proposal.environment, "activate", actor, reason, now, proposal=proposal
         )
         if created:
-            _record("requested", activation, actor.actor, now, correlation_id, _said(reason, actor))
+            _record("requested", activation, actor.actor, now, correlation_id, _said(reason, actor, proof))
     if activation.environment_id is None and activation.state == "published":
         # No bundle carries a charter, so there is nobody to wait for.
         activation = finish(activation, now=now, correlation_id=correlation_id, actor=actor.actor)
@@ -49,6 +61,7 @@ def roll_back(
     reason: str,
     now: datetime,
     correlation_id: str,
+    proof: Authentication | None = None,
 ) -> Activation:
     """Bring back a version that was live in the slot by agreement and is not revoked; no new quorum.
 
@@ -59,10 +72,11 @@ def roll_back(
     with transaction.atomic():
         locks.versions(locks.with_parts(version.pk))
         conditions.require_operator(actor, version, environment)
+        authentication.require_recent(proof, environment, now=now)
         conditions.require_rollback(version, environment)
         activation, created = _open(version, environment, "rollback", actor, reason, now)
         if created:
-            _record("requested", activation, actor.actor, now, correlation_id, _said(reason, actor))
+            _record("requested", activation, actor.actor, now, correlation_id, _said(reason, actor, proof))
     if activation.environment_id is None and activation.state == "published":
         activation = finish(activation, now=now, correlation_id=correlation_id, actor=actor.actor)
     return activation
@@ -77,6 +91,7 @@ def break_glass(
     minutes: int,
     now: datetime,
     correlation_id: str,
+    proof: Authentication | None = None,
 ) -> Activation:
     """Make a checked version live without a quorum for at most 60 minutes. A second person has to review it.
 
@@ -94,6 +109,7 @@ def break_glass(
         locks.versions(locks.with_parts(version.pk))
         slots.require_slot(version, environment)
         memberships.require(actor, version.workspace_id, [Role.BREAK_GLASS], environment=environment)
+        authentication.require_recent(proof, environment, now=now)
         conditions.require_usable(version, {"revoked", "retired"})
         for part in (version, *versions.parts_of(version)):
             for check in versions.failing_checks(part):
@@ -104,7 +120,7 @@ def break_glass(
         times = {"expires_at": at + timedelta(minutes=minutes), "review_due_at": at + REVIEW_WITHIN}
         activation, created = _open(version, environment, "break_glass", actor, reason, now, **times)
         if created:
-            data = _said(reason, actor) | {name: each.isoformat() for name, each in times.items()}
+            data = _said(reason, actor, proof) | {name: each.isoformat() for name, each in times.items()}
             _record("requested", activation, actor.actor, now, correlation_id, data)
     return activation
 
@@ -262,8 +278,8 @@ def _use_bundle(activation: Activation) -> None:
         environment.save(update_fields=["bundle_revision"])
 
 
-def _said(reason: str, actor: Person) -> dict[str, object]:
-    return {"reason": log.Sealed(reason, subject=actor.actor)}
+def _said(reason: str, actor: Person, proof: Authentication | None) -> dict[str, object]:
+    return {"reason": log.Sealed(reason, subject=actor.actor), **authentication.recorded(proof)}
 
 
 def _record(

@@ -7,7 +7,8 @@ from django.db.models import Q
 
 from audit import log
 from audit.refusal import Refusal, not_found
-from registry import clock, memberships, proposals, quorum
+from registry import authentication, clock, memberships, proposals, quorum
+from registry.authentication import Authentication
 from registry.models import Approval, Person, Proposal, SlotHistory, Version
 from registry.quorum import Missing, Standing
 
@@ -30,19 +31,23 @@ def approve(
     comment: str,
     now: datetime,
     correlation_id: str,
+    proof: Authentication | None = None,
 ) -> list[Approval]:
     """Approve the version of `proposal`, and each part not yet approved there for which the approver holds a role.
 
     :param digest: what the approver looked at; it must be the digest of the version.
     :param role: in which role; None takes the one that is missing most.
+    :param proof: how the approver signed in; None, which is not known, serves no protected environment.
     :return: the rows, one for each version.
     :raises Refusal: digest_mismatch, proposal_not_open, proposal_expired, approver_is_contributor, role_missing,
-        already_approved, contributor_unmapped, check_failed and whatever else blocks the proposal.
+        factors_reset, step_up_required, second_factor_required, already_approved, contributor_unmapped, check_failed
+        and whatever else blocks the proposal.
     """
     with transaction.atomic():
         proposal, standing = _lock(proposal, approver, digest)
         _refuse_blocked(proposal)
         roles = _roles(standing, approver, role)
+        authentication.require_recent(proof, proposal.environment, now=now)
         mine = Approval.objects.filter(proposal=proposal, approver=approver, withdrawn_at=None)
         done = set(mine.values_list("version_id", flat=True))
         rows = [
@@ -53,7 +58,7 @@ def approve(
         if not rows:
             raise Refusal("already_approved", _GUARD["approval_unique"], status=409)
         _insert(rows)
-        _record(rows, proposal, actor=approver, now=now, correlation_id=correlation_id)
+        _record(rows, proposal, actor=approver, now=now, correlation_id=correlation_id, proof=proof)
         if proposal.state == "open" and not quorum.missing(proposal):
             proposals.conclude(proposal, "approved", actor=approver.actor, now=now, correlation_id=correlation_id)
     return rows
@@ -68,6 +73,7 @@ def reject(
     comment: str,
     now: datetime,
     correlation_id: str,
+    proof: Authentication | None = None,
 ) -> Approval:
     """Reject the proposal, for good. :raises Refusal: as `approve`, and comment_missing."""
     if not comment.strip():
@@ -81,7 +87,7 @@ def reject(
             _withdraw(earlier)
         row = _row(standing, proposal.version, approver, as_role, "reject", comment)
         _insert([row])
-        _record([row], proposal, actor=approver, now=now, correlation_id=correlation_id)
+        _record([row], proposal, actor=approver, now=now, correlation_id=correlation_id, proof=proof)
         proposals.conclude(proposal, "rejected", actor=approver.actor, now=now, correlation_id=correlation_id)
     return row
 
@@ -104,7 +110,7 @@ def withdraw(approval: Approval, *, actor: Person, now: datetime, correlation_id
             raise Refusal("already_activated", detail, status=409)
         for row in rows:
             _withdraw(row)
-        _record(rows, proposal, actor=actor, now=now, correlation_id=correlation_id)
+        _record(rows, proposal, actor=actor, now=now, correlation_id=correlation_id, proof=None)
     return rows
 
 
@@ -141,6 +147,7 @@ def _refuse_blocked(proposal: Proposal) -> None:
 def _roles(standing: Standing, approver: Person, role: str | None) -> dict[Version, str]:
     """Return the role in which `approver` stands for each version: the one asked for, or one that is missing."""
     held = quorum.usable_roles(approver, standing.proposal)
+    quorum.require_settled(approver, standing.proposal)
     if role is not None and role not in held:
         raise memberships.role_missing([role], standing.proposal.environment)
     chosen: dict[Version, str] = {}
@@ -189,7 +196,15 @@ def _withdraw(row: Approval) -> None:
     row.save(update_fields=["withdrawn_at"])
 
 
-def _record(rows: list[Approval], proposal: Proposal, *, actor: Person, now: datetime, correlation_id: str) -> None:
+def _record(
+    rows: list[Approval],
+    proposal: Proposal,
+    *,
+    actor: Person,
+    now: datetime,
+    correlation_id: str,
+    proof: Authentication | None,
+) -> None:
     for row in rows:
         proposals.record(
             "registry.approval.withdrawn" if row.withdrawn_at else "registry.approval.created",
@@ -204,5 +219,6 @@ def _record(rows: list[Approval], proposal: Proposal, *, actor: Person, now: dat
                 "verdict": row.verdict,
                 "comment": log.Sealed(row.comment, subject=actor.actor),
                 "expires_at": row.expires_at.isoformat(),
+                **authentication.recorded(proof),
             },
         )

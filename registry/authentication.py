@@ -59,7 +59,7 @@ def require_recent(authentication: Authentication | None, environment: Environme
     if environment is not None and not environment.protected:
         return
     minutes = int(settings.PLACET_STEP_UP.total_seconds() // 60)
-    where = environment.name if environment else "the charter of a workspace"
+    where = environment.name if environment else "the whole workspace"
     fresh = authentication is not None and now - authentication.at < settings.PLACET_STEP_UP
     if authentication is None or not fresh or (authentication.enrolled and not authentication.second_factor):
         detail = f"To decide for {where} you must have proved within {minutes} minutes who you are; do it again."

@@ -9,7 +9,8 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from audit import log
 from audit.refusal import Refusal, not_found
-from registry import clock
+from registry import authentication, clock
+from registry.authentication import Authentication
 from registry.models import Environment, FactorReset, Grant, Membership, Person, Role, Workspace
 
 
@@ -133,12 +134,14 @@ def grant(
     actor: Person,
     now: datetime,
     correlation_id: str,
+    proof: Authentication | None = None,
 ) -> Grant:
     """Grant `role` everywhere (environment None) or in one environment. Idempotent.
 
-    It counts at once where nothing is protected, and elsewhere after `confirm`.
+    It counts at once where nothing is protected, and elsewhere after `confirm`, which asks for a fresh proof; so does
+    this for a protected environment.
 
-    :raises Refusal: role_unknown, role_missing, own_grant, not_found.
+    :raises Refusal: step_up_required, second_factor_required, role_unknown, role_missing, own_grant, not_found.
     """
     if role not in Role.values:
         raise Refusal("role_unknown", f"There is no role {role!r}; use one of {', '.join(Role.values)}.", field="role")
@@ -146,6 +149,8 @@ def grant(
         raise not_found("environment")
     with transaction.atomic():
         require(actor, membership.workspace_id, [Role.ADMIN], environment=environment)
+        if environment is not None:
+            authentication.require_recent(proof, environment, now=now)
         if actor.pk == membership.person_id:
             raise Refusal("own_grant", "Nobody grants a role to themselves; ask another admin.", status=403)
         row, created = Grant.objects.get_or_create(
@@ -156,14 +161,18 @@ def grant(
             defaults={"granted_by": actor, "at": clock.read()},
         )
         if created:
-            _record("registry.grant.created", membership, actor, now, correlation_id, row)
+            _record("registry.grant.created", membership, actor, now, correlation_id, row, proof)
     return row
 
 
-def confirm(row: Grant, *, actor: Person, now: datetime, correlation_id: str) -> Grant:
+def confirm(
+    row: Grant, *, actor: Person, now: datetime, correlation_id: str, proof: Authentication | None = None
+) -> Grant:
     """Agree to a grant as a second admin, so that it counts in protected environments too. Idempotent.
 
-    :raises Refusal: role_missing, own_grant, second_admin_needed, grant_revoked.
+    :param proof: how the actor signed in; it must be fresh, unless the grant is for an unprotected environment alone.
+    :raises Refusal: step_up_required, second_factor_required, role_missing, own_grant, second_admin_needed,
+        grant_revoked.
     """
     with transaction.atomic():
         row = Grant.objects.select_for_update(of=("self",)).select_related("membership").get(pk=row.pk)
@@ -180,9 +189,10 @@ def confirm(row: Grant, *, actor: Person, now: datetime, correlation_id: str) ->
         if actor.pk == row.granted_by_id or not trusted:
             detail = "A second admin, whose own grant is confirmed, has to agree to a grant in a protected environment."
             raise Refusal("second_admin_needed", detail, status=403)
+        authentication.require_recent(proof, row.environment, now=now)
         row.confirmed_by, row.confirmed_at = actor, clock.read()
         row.save(update_fields=["confirmed_by", "confirmed_at"])
-        _record("registry.grant.confirmed", membership, actor, now, correlation_id, row)
+        _record("registry.grant.confirmed", membership, actor, now, correlation_id, row, proof)
     return row
 
 
@@ -239,13 +249,20 @@ def _require_an_admin(workspace_id: UUID) -> None:
 
 
 def _record(
-    event: str, membership: Membership, actor: Person, now: datetime, correlation_id: str, row: Grant | None = None
+    event: str,
+    membership: Membership,
+    actor: Person,
+    now: datetime,
+    correlation_id: str,
+    row: Grant | None = None,
+    proof: Authentication | None = None,
 ) -> None:
     data: dict[str, object] = {}
     subjects = {"membership": str(membership.pk), "person": str(membership.person_id)}
     if row is not None:
         subjects["grant"] = str(row.pk)
         data = {"role": row.role, "environment": str(row.environment_id) if row.environment_id else None}
+        data |= authentication.recorded(proof)
     log.append(
         event,
         workspace=membership.workspace_id,

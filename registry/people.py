@@ -9,7 +9,8 @@ from django.db import connection, transaction
 
 from audit import log
 from audit.refusal import Refusal, not_found
-from registry import clock, memberships
+from registry import authentication, clock, memberships
+from registry.authentication import Authentication
 from registry.models import FactorReset, Membership, Person, Role
 
 COMMAND_LINE = "system:manage"
@@ -59,6 +60,7 @@ def reset_factors(
     reason: str,
     now: datetime,
     correlation_id: str,
+    proof: Authentication | None = None,
 ) -> FactorReset:
     """Take away the second factors of a person who lost them.
 
@@ -72,6 +74,7 @@ def reset_factors(
         person = Person.objects.select_for_update().get(pk=person.pk)
         if by is not None:
             _require_admin_of_all(by, person)
+            authentication.require_recent(proof, None, now=now)
         at = clock.read()
         row = FactorReset.objects.create(
             person=person, by=by, reason=reason, at=at, confirmed_at=at if by is None else None
@@ -79,11 +82,14 @@ def reset_factors(
         actor = by.actor if by else COMMAND_LINE
         removed = _remove_factors(person, actor)
         data = {"reset": str(row.pk), "factors": removed, "reason": log.Sealed(reason, subject=person.actor)}
+        data |= authentication.recorded(proof)
         record("registry.factor.reset", person, actor=actor, now=now, correlation_id=correlation_id, data=data)
     return row
 
 
-def confirm_reset(row: FactorReset, *, actor: Person, now: datetime, correlation_id: str) -> FactorReset:
+def confirm_reset(
+    row: FactorReset, *, actor: Person, now: datetime, correlation_id: str, proof: Authentication | None = None
+) -> FactorReset:
     """Agree to a reset as a second admin, so that the person's roles count in protected environments again. Idempotent.
 
     :raises Refusal: as for `reset_factors`, and second_admin_needed.
@@ -91,6 +97,7 @@ def confirm_reset(row: FactorReset, *, actor: Person, now: datetime, correlation
     with transaction.atomic():
         row = FactorReset.objects.select_for_update(of=("self",)).select_related("person").get(pk=row.pk)
         _require_admin_of_all(actor, row.person)
+        authentication.require_recent(proof, None, now=now)
         if row.confirmed_at is not None:
             return row
         if actor.pk == row.by_id:

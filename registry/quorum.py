@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from audit.refusal import Refusal
 from registry import charters, clock, contributors, memberships, statements, versions, workspaces
 from registry.models import Approval, Environment, Evidence, Kind, Lifecycle, Person, Proposal, SlotHistory, Version
 
@@ -72,7 +73,7 @@ def missing(proposal: Proposal) -> list[Missing]:
         found += _failing(version)
         given = _given(proposal, version, now.barred)
         for requirement in now.requirements(version):
-            found += _short(version, requirement, given)
+            found += _short(version, requirement, given, _uncounted(proposal, version))
     return found + _gates(proposal, now.charter)
 
 
@@ -80,12 +81,25 @@ def usable_roles(person: Person, proposal: Proposal) -> frozenset[str]:
     """Return the roles in which `person` may approve `proposal`.
 
     Where the environment is protected, and for a charter, only grants that a second admin had confirmed before the
-    proposal was opened: nobody is made a reviewer for the occasion.
+    proposal was opened: nobody is made a reviewer for the occasion, nor lent to one by a reset of factors.
     """
     environment = proposal.environment
-    if environment is None or environment.protected:
+    if _guarded(proposal):
         return memberships.confirmed_roles(person, proposal.workspace_id, environment, before=proposal.opened_at)
     return memberships.roles_of(person, proposal.workspace_id, environment)
+
+
+def require_settled(person: Person, proposal: Proposal) -> None:
+    """Do nothing unless somebody reset the person's second factors too lately for `proposal`.
+
+    :raises Refusal: factors_reset.
+    """
+    if _guarded(proposal) and memberships.reset_since(person, proposal.opened_at):
+        detail = (
+            "Your second factors were reset after this proposal was opened, or no second admin has confirmed the "
+            "reset: in a protected environment you can decide about later proposals only."
+        )
+        raise Refusal("factors_reset", detail, status=403)
 
 
 def approved_there(part: Version, proposal: Proposal, charter: Mapping[str, Any]) -> bool:
@@ -120,6 +134,11 @@ def label(version: Version) -> str:
     return f"{version.kind}/{version.name} ({version.digest[:15]}…)"
 
 
+def _guarded(proposal: Proposal) -> bool:
+    """Say whether only what was settled before the proposal counts: in a protected environment, and for a charter."""
+    return proposal.environment is None or proposal.environment.protected
+
+
 def _requirements(
     charter: Mapping[str, Any], version: Version, environment: Environment | None
 ) -> list[charters.Requirement]:
@@ -141,7 +160,21 @@ def _given(proposal: Proposal, version: Version, barred: frozenset[UUID]) -> lis
     return [row.role for row in by_person.values() if row.role in usable_roles(row.approver, proposal)]
 
 
-def _short(version: Version, requirement: charters.Requirement, given: Iterable[str]) -> list[Missing]:
+def _uncounted(proposal: Proposal, version: Version) -> str:
+    """Return a sentence about each approval that a reset of its approver's second factors has voided."""
+    rows = Approval.objects.filter(proposal=proposal, version=version, verdict="approve", withdrawn_at=None)
+    people = {row.approver_id: row.approver for row in rows.select_related("approver")}.values()
+    names = [
+        person.username
+        for person in people
+        if _guarded(proposal) and memberships.reset_since(person, proposal.opened_at)
+    ]
+    if not names:
+        return ""
+    return f" What {' and '.join(sorted(names))} approved does not count: second factors were reset since."
+
+
+def _short(version: Version, requirement: charters.Requirement, given: Iterable[str], uncounted: str) -> list[Missing]:
     count, unmet = charters.shortfall(requirement, given)
     if not count:
         return []
@@ -149,7 +182,7 @@ def _short(version: Version, requirement: charters.Requirement, given: Iterable[
     who = who or (f"one by {unmet[0]}" if unmet and count > 1 else "")
     who = who or f"by {' or '.join(unmet or requirement.roles)}"
     noun = "approval" if count == 1 else "approvals"
-    detail = f"{label(version)} needs {count} more {noun}, {who}."
+    detail = f"{label(version)} needs {count} more {noun}, {who}.{uncounted}"
     return [Missing("approval_missing", version.digest, detail)]
 
 

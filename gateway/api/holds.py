@@ -12,7 +12,7 @@ from audit.refusal import not_found
 from gateway import deciders, holds, recall, telemetry
 from gateway.api import frame, shapes
 from gateway.models import Hold
-from registry import permissions
+from registry import authentication, permissions
 
 _PLAIN = (
     "environment", "agent", "name", "state", "codes", "requirements", "digest", "tool_digest", "policy",
@@ -105,7 +105,8 @@ class RejectionsView(APIView):
 def _verdict(request: Request) -> dict[str, Any]:
     body = frame.parsed(shapes.HoldDecision, request.data)
     person, correlation_id = frame.person(request), frame.correlation_id(request)
-    return {**body, "approver": person, "now": frame.now(), "correlation_id": correlation_id}
+    proof = authentication.of(request)
+    return {**body, "approver": person, "now": frame.now(), "correlation_id": correlation_id, "proof": proof}
 
 
 def _find(request: Request, hold: UUID) -> Hold:

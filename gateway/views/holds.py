@@ -8,13 +8,16 @@ from uuid import UUID
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 
 from audit.refusal import Refusal
 from gateway import deciders, holds, telemetry
 from gateway.models import Hold, HoldApproval, SessionLabel
 from gateway.views import told
+from registry import authentication
 from registry.models import Version
 from registry.permissions import READS_TRAIL
+from registry.views import frame
 from registry.views.frame import Visit, page
 
 MOST = 100
@@ -76,8 +79,11 @@ def verdict(request: HttpRequest, visit: Visit, pk: UUID) -> HttpResponse:
             comment=comment,
             now=visit.now,
             correlation_id=visit.correlation_id,
+            proof=authentication.of(request),
         )
     except Refusal as refusal:
+        if refusal.code == "step_up_required":
+            return frame.confirm(request, reverse("pages:hold", args=[visit.workspace.slug, row.pk]))
         return _show(request, visit, row, refusal)
     telemetry.HOLDS.labels("approved" if word == "approve" else "rejected").inc()
     messages.success(request, _said(find(visit, pk), word))
@@ -130,7 +136,7 @@ def _show(request: HttpRequest, visit: Visit, row: Hold, refusal: Refusal | None
         "records": told.lines(visit.workspace.pk, [row.decided_record]),
         "may_read_trail": bool(visit.roles_in(None) & READS_TRAIL),
         "refusal": refusal,
-        "comment": request.POST.get("comment", "") if refusal else "",
+        "comment": request.POST.get("comment", "") if refusal else frame.typed(request).get("comment", ""),
     }
     excluded = deciders.refusal(row, visit.person)
     context["why_not"] = excluded.detail if excluded else ""

@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from audit.refusal import Refusal
 from registry import approvals, permissions, proposals
 from registry.api.artifacts import VersionShape
-from registry.api.exchange import IF_MATCH, Empty, View, asked, body, documented, environment, made
+from registry.api.exchange import IF_MATCH, Empty, View, asked, body, decided, documented, environment, made
 from registry.models import Approval, Proposal, Role, Version
 
 
@@ -159,7 +159,7 @@ class Approvals(View):
             "digest": _digest(request, asks),
             "role": asks["role"],
             "comment": asks["comment"],
-            **asked(request),
+            **decided(request),
         }
         if asks["verdict"] == "reject":
             return made(ApprovalShape([approvals.reject(proposal, **says)], many=True).data)

@@ -18,7 +18,7 @@ from rest_framework.views import APIView
 
 from audit.refusal import not_found
 from audit.shapes import Problem
-from registry import permissions, workspaces
+from registry import authentication, permissions, workspaces
 from registry.models import Environment, Membership, Workspace
 
 M = TypeVar("M", bound=Model)
@@ -92,6 +92,11 @@ class View(APIView):
 def asked(request: Request) -> dict[str, Any]:
     """Return `now` and `correlation_id` for a change."""
     return {"now": timezone.now(), "correlation_id": str(getattr(request, "correlation_id", ""))}
+
+
+def decided(request: Request) -> dict[str, Any]:
+    """Return what `asked` does and the proof of who decides, for what asks for a fresh one."""
+    return asked(request) | {"proof": authentication.of(request)}
 
 
 def body(request: Request, shape: type[serializers.Serializer[Any]]) -> dict[str, Any]:

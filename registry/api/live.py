@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from audit.refusal import Refusal
 from registry import activations, permissions, stops
-from registry.api.exchange import Empty, View, asked, body, documented, environment, gone, made
+from registry.api.exchange import Empty, View, asked, body, decided, documented, environment, gone, made
 from registry.models import Activation, Proposal, Slot, SlotHistory, Stop, Version
 
 
@@ -143,13 +143,13 @@ class Activations(View):
     def activate(self, request: Request, asks: dict[str, Any]) -> Activation:
         """Activate by quorum."""
         proposal = self.row(request, Proposal.objects.all(), _needed(asks, "proposal"), "proposal")
-        return activations.request(proposal, actor=self.person(request), reason=asks["reason"], **asked(request))
+        return activations.request(proposal, actor=self.person(request), reason=asks["reason"], **decided(request))
 
     def push(self, request: Request, asks: dict[str, Any]) -> Activation:
         """Roll back, or break glass."""
         version = self.row(request, Version.objects.defer("content"), _needed(asks, "version"), "version")
         where = environment(version.workspace_id, asks["environment"])
-        says = {"actor": self.person(request), "reason": asks["reason"], **asked(request)}
+        says = {"actor": self.person(request), "reason": asks["reason"], **decided(request)}
         if asks["kind"] == "rollback":
             return activations.roll_back(version, where, **says)
         if where is None:

@@ -9,7 +9,7 @@ from rest_framework.response import Response
 
 from audit.refusal import Refusal
 from registry import memberships, permissions, workspaces
-from registry.api.exchange import Empty, View, asked, body, documented, environment, gone, made
+from registry.api.exchange import Empty, View, asked, body, decided, documented, environment, gone, made
 from registry.models import Environment, Grant, Membership, Person, Role, Workspace
 
 
@@ -139,7 +139,7 @@ class Grants(View):
         where = environment(member.workspace_id, asks["environment"])
         before = Grant.objects.filter(membership=member, role=asks["role"], environment=where, revoked_at=None)
         known = before.exists()
-        row = memberships.grant(member, asks["role"], environment=where, actor=self.person(request), **asked(request))
+        row = memberships.grant(member, asks["role"], environment=where, actor=self.person(request), **decided(request))
         return made(GrantShape(row).data, created=not known)
 
 
@@ -173,7 +173,7 @@ class Confirmation(OneGrant):
     def post(self, request: Request, pk: UUID) -> Response:
         row = self.find(request, pk)
         known = row.confirmed_at is not None
-        row = memberships.confirm(row, actor=self.person(request), **asked(request))
+        row = memberships.confirm(row, actor=self.person(request), **decided(request))
         return made(GrantShape(row).data, created=not known)
 
 

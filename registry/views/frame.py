@@ -9,8 +9,9 @@ from typing import Any, Concatenate, ParamSpec
 
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotModified
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.utils import timezone
+from django.utils.http import urlencode
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
@@ -19,6 +20,8 @@ from registry import memberships
 from registry.models import Environment, Grant, Membership, Person, Workspace
 
 P = ParamSpec("P")
+KEPT = ("comment", "role", "reason")
+_TYPED = "placet_typed"
 ENVIRONMENT_COOKIE = "placet_environment"
 PART_HEADER = "Placet-Part"  # names the part of a page that an answer is, so that the script puts nothing else there
 
@@ -144,3 +147,20 @@ def refused(request: HttpRequest, refusal: Refusal) -> HttpResponse:
     """Return a page of its own for a refusal that has no form to go back to."""
     context = {"title": "Not done", "detail": refusal.detail, "code": refusal.code}
     return render(request, "error.html", context, status=refusal.status)
+
+
+def confirm(request: HttpRequest, there: str) -> HttpResponse:
+    """Lead to the proof that a decision asks for, and keep what was typed until the visitor is back at `there`."""
+    typed = {name: request.POST[name] for name in KEPT if request.POST.get(name)}
+    request.session[_TYPED] = {"there": there, "typed": typed}
+    return redirect(f"/account/confirm/?{urlencode({'next': there})}")
+
+
+def typed(request: HttpRequest) -> dict[str, str]:
+    """Return what was typed here before the visitor was led away, once."""
+    held = request.session.get(_TYPED)
+    if not held or held["there"] != request.path:
+        return {}
+    del request.session[_TYPED]
+    found: dict[str, str] = held["typed"]
+    return found

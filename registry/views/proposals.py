@@ -10,15 +10,15 @@ from django.contrib import messages
 from django.db.models import Count, Q
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 
 from audit.refusal import Refusal
-from registry import approvals, charters, memberships, proposals, quorum, slots, workspaces
-from registry.models import Activation, Approval, Check, Contributor, Grant, Person, Pin, Proposal, Version
-from registry.views import catalogue, comparison, known
+from registry import approvals, authentication, charters, memberships, proposals, quorum, slots, workspaces
+from registry.models import Activation, Approval, Check, Contributor, FactorReset, Grant, Person, Pin, Proposal, Version
+from registry.views import catalogue, comparison, frame, known
 from registry.views.frame import Visit, live, page
 
 MOST = 200
-GIVEN = ("comment", "role", "reason")  # what a refused form shows again
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,10 @@ def verdict(request: HttpRequest, visit: Visit, pk: UUID) -> HttpResponse:
             comment=request.POST.get("comment", ""),
             now=visit.now,
             correlation_id=visit.correlation_id,
+            proof=authentication.of(request),
         )
     except Refusal as refusal:
-        return show(request, visit, row, refusal)
+        return answer(request, visit, row, refusal)
     done = "You rejected this proposal." if decide is approvals.reject else "You approved this proposal."
     messages.success(request, f"{done} It is on record.")
     return redirect("pages:proposal", visit.workspace.slug, row.pk)
@@ -138,6 +139,13 @@ def find(visit: Visit, pk: UUID) -> Proposal:
     return row
 
 
+def answer(request: HttpRequest, visit: Visit, row: Proposal, refusal: Refusal) -> HttpResponse:
+    """Return the page of a proposal with what was refused, or the way to a fresh proof if only that was missing."""
+    if refusal.code == "step_up_required":
+        return frame.confirm(request, reverse("pages:proposal", args=[visit.workspace.slug, row.pk]))
+    return show(request, visit, row, refusal)
+
+
 def show(request: HttpRequest, visit: Visit, row: Proposal, refusal: Refusal | None = None) -> HttpResponse:
     """Return the page of a proposal, with what was refused there."""
     row = find(visit, row.pk)
@@ -173,7 +181,7 @@ def show(request: HttpRequest, visit: Visit, row: Proposal, refusal: Refusal | N
         "may_activate": row.state == "approved"
         and bool(visit.roles_in(row.environment) & ({"operator"} if row.environment else {"operator", "admin"})),
         "refusal": refusal,
-        "given": {name: request.POST.get(name, "") for name in GIVEN} if refusal else {},
+        "given": {name: request.POST.get(name, "") for name in frame.KEPT} if refusal else frame.typed(request),
         **known.of(standing.concerned),
     }
     return render(request, "registry/proposal.html", context, status=refusal.status if refusal else 200)
@@ -246,7 +254,10 @@ def _who_may(standing: quorum.Standing, roles: Iterable[str]) -> list[tuple[str,
         role__in=list(roles),
     ).exclude(membership__person__in=standing.barred)
     if row.environment is None or row.environment.protected:
-        grants = grants.filter(confirmed_at__lt=row.opened_at)
+        unsettled = FactorReset.objects.filter(Q(confirmed_at=None) | Q(confirmed_at__gte=row.opened_at))
+        grants = grants.filter(confirmed_at__lt=row.opened_at).exclude(
+            membership__person__in=unsettled.values("person")
+        )
     found: dict[str, dict[UUID, Person]] = {role: {} for role in sorted(roles)}
     for grant in grants.select_related("membership__person").order_by("membership__person__name"):
         found[grant.role][grant.membership.person.pk] = grant.membership.person

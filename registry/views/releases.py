@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
 from audit.refusal import Refusal
-from registry import activations, pdps
+from registry import activations, authentication, pdps
 from registry.models import Activation, Pdp, Slot, SlotHistory
 from registry.views import proposals
 from registry.views.frame import Visit, page
@@ -58,8 +58,9 @@ def activation(request: HttpRequest, visit: Visit, pk: UUID) -> HttpResponse:
             reason=request.POST.get("reason", ""),
             now=visit.now,
             correlation_id=visit.correlation_id,
+            proof=authentication.of(request),
         )
     except Refusal as refusal:
-        return proposals.show(request, visit, row, refusal)
+        return proposals.answer(request, visit, row, refusal)
     messages.success(request, "The activation is requested. It is live when every decision point has the bundle.")
     return redirect("pages:proposal", visit.workspace.slug, row.pk)

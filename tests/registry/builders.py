@@ -5,6 +5,7 @@ from copy import deepcopy
 from typing import Any
 
 from registry import activations, approvals, policies, proposals, versions, workspaces
+from registry.authentication import Authentication
 from registry.models import Activation, Environment
 
 TOOL = {
@@ -44,6 +45,8 @@ class Builder:
         self.workspace = workspace
         self.people = people
         self.how = {"now": now, "correlation_id": "test"}
+        # Whoever decides has just signed in.
+        self.proof = Authentication(now, ("password",), enrolled=False)
 
     def environment(self, name="development"):
         return workspaces.environment(self.workspace.pk, name)
@@ -76,6 +79,7 @@ class Builder:
                 digest=proposal.version.digest,
                 role=role,
                 comment="Looks right.",
+                proof=self.proof,
                 **self.how,
             )
         proposal.refresh_from_db()
@@ -89,7 +93,7 @@ class Builder:
 
     def activate(self, proposal, actor="olga"):
         """Request, publish as the bundler would, and finish."""
-        return self.finish(activations.request(proposal, actor=self.people[actor], **self.how))
+        return self.finish(activations.request(proposal, actor=self.people[actor], proof=self.proof, **self.how))
 
     def finish(self, activation, revision=""):
         publish(activation, revision)
@@ -137,4 +141,4 @@ def charter(build, default=None, rules=(), gates=()):
     }
     proposal = build.propose(build.version("charter", "charter", document), None)
     build.approve(proposal, "adam")
-    assert activations.request(proposal, actor=build.people["adam"], **build.how).state == "live"
+    assert activations.request(proposal, actor=build.people["adam"], proof=build.proof, **build.how).state == "live"

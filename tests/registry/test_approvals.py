@@ -429,7 +429,7 @@ def test_a_charter_needs_the_quorum_of_the_charter_in_force(build, people):
     proposal = build.propose(version, None)
     refused("role_missing", build.approve, proposal, "bob")
     build.approve(proposal, "adam")
-    assert activations.request(proposal, actor=people["adam"], **build.how).state == "live"
+    assert activations.request(proposal, actor=people["adam"], proof=build.proof, **build.how).state == "live"
     assert workspaces.charter_in_force(build.workspace.pk)[0] == version.digest
     # From now on the new one holds, for charters too.
     next_one = build.propose(build.version("charter", "charter", strict | {"proposal_ttl_hours": 2}), None)
@@ -561,4 +561,4 @@ def grant(build, name, role, environment=None):
 
 
 def confirm(build, row, actor="olga"):
-    return memberships.confirm(row, actor=build.people[actor], **build.how)
+    return memberships.confirm(row, actor=build.people[actor], proof=build.proof, **build.how)

@@ -12,6 +12,7 @@ from audit import records
 from audit.refusal import Refusal
 from registry import memberships
 from registry import people as persons
+from registry.authentication import Authentication
 from registry.models import FactorReset, Person
 from tests.world import unrecordable
 
@@ -89,7 +90,8 @@ def test_lost_factors_are_reset_from_the_command_line_with_a_reason(alice, works
 
 def test_an_admin_resets_only_whom_no_other_workspace_trusts(alice, adam, bob, workspace, second, now):
     add_factor(alice)
-    how = {"reason": "Lost phone.", "now": now, "correlation_id": "test"}
+    proof = Authentication(now, ("password",), enrolled=False)
+    how = {"reason": "Lost phone.", "now": now, "correlation_id": "test", "proof": proof}
     for actor, code in ((bob, "role_missing"), (adam, "role_missing")):
         with pytest.raises(Refusal) as refused:
             persons.reset_factors(alice, by=actor, **how)
@@ -103,7 +105,7 @@ def test_an_admin_resets_only_whom_no_other_workspace_trusts(alice, adam, bob, w
 def test_after_a_reset_no_role_counts_in_a_protected_environment_until_another_admin_agrees(
     alice, bob, adam, people, workspace, now
 ):
-    how = {"now": now, "correlation_id": "test"}
+    how, fresh = {"now": now, "correlation_id": "test"}, Authentication(now, ("password",), enrolled=False)
     production = workspace.environments.get(name="production")
     anna = Person.objects.create_user(f"anna-{adam.username}")
     member = memberships.add(workspace, anna, actor=adam, **how)
@@ -112,13 +114,13 @@ def test_after_a_reset_no_role_counts_in_a_protected_environment_until_another_a
     bobs.confirmed_at = bobs.at
     bobs.save(update_fields=["confirmed_at"])
     assert "reviewer" in memberships.roles_of(bob, workspace.pk, production)
-    reset = persons.reset_factors(bob, by=adam, reason="Lost phone.", **how)
+    reset = persons.reset_factors(bob, by=adam, reason="Lost phone.", proof=fresh, **how)
     assert memberships.roles_of(bob, workspace.pk, production) == frozenset()
     assert "reviewer" in memberships.roles_of(bob, workspace.pk, workspace.environments.get(name="development"))
     with pytest.raises(Refusal) as refused:
-        persons.confirm_reset(reset, actor=adam, **how)
+        persons.confirm_reset(reset, actor=adam, proof=fresh, **how)
     assert refused.value.code == "second_admin_needed"
     persons_admin.confirmed_at = persons_admin.at
     persons_admin.save(update_fields=["confirmed_at"])
-    persons.confirm_reset(reset, actor=anna, **how)
+    persons.confirm_reset(reset, actor=anna, proof=fresh, **how)
     assert "reviewer" in memberships.roles_of(bob, workspace.pk, production)
