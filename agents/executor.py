@@ -51,7 +51,12 @@ def _perform(claim: Claim) -> tuple[Meaning, Story | None, UUID | None]:
         if isinstance(ask, End):
             return Broken(ask.code or "run_failed"), story, None
         principal = credentials.executor_principal(
-            run.workspace_id, environment=run.environment, agent=run.agent, on_behalf_of=run.on_behalf_of
+            run.workspace_id,
+            environment=run.environment,
+            agent=run.agent,
+            now=claim.at,
+            correlation_id=run.correlation_id,
+            on_behalf_of=run.on_behalf_of,
         )
         request = Request(
             kind=ask.kind,

@@ -60,7 +60,9 @@ def start(
         return known, False
     release = resolve.live(workspace.pk, environment, agent)
     story = stories.begin(release, goal, given)
-    executor = credentials.executor_principal(workspace.pk, environment=environment, agent=agent)
+    executor = credentials.executor_principal(
+        workspace.pk, environment=environment, agent=agent, now=now, correlation_id=correlation_id
+    )
     try:
         with transaction.atomic():
             session = sessions.open(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -53,6 +53,10 @@ class Actor(Protocol):
 
     @property
     def actor(self) -> str: ...
+
+
+class _Executor:
+    actor = "system:executor"
 
 
 def create(
@@ -154,15 +158,41 @@ def authenticate(secret: str) -> Principal:
     return Principal("agent", pk, workspace, environment, agent, owner, frozenset(scopes), None, f"credential:{pk}")
 
 
-def executor_principal(workspace: UUID, *, environment: str, agent: str, on_behalf_of: str | None = None) -> Principal:
-    """Return the principal under which our executor acts for `agent`; its credential has no key and can be revoked."""
+def executor_principal(
+    workspace: UUID,
+    *,
+    environment: str,
+    agent: str,
+    now: datetime,
+    correlation_id: str,
+    on_behalf_of: str | None = None,
+) -> Principal:
+    """Return the principal under which our executor acts for `agent`; its credential has no key.
+
+    The first time for an agent and environment it is made, on record.
+    """
+    where: list[Any] = [workspace, environment, agent]
     with connection.cursor() as cursor:
-        cursor.execute(_FIND_EXECUTOR, [workspace, environment, agent])
+        cursor.execute(_FIND_EXECUTOR, where)
         row = cursor.fetchone()
         if row is None:
-            cursor.execute(_MAKE_EXECUTOR, [uuid7(), workspace, environment, agent, list(_EXECUTOR_SCOPES)])
-            cursor.execute(_FIND_EXECUTOR, [workspace, environment, agent])
-            row = cursor.fetchone()
+            with transaction.atomic():
+                cursor.execute(_MAKE_EXECUTOR, [uuid7(), *where, list(_EXECUTOR_SCOPES)])
+                made = cursor.rowcount
+                cursor.execute(_FIND_EXECUTOR, where)
+                row = cursor.fetchone()
+                if made:
+                    credential = Credential.objects.get(pk=row[0])
+                    scopes = sorted(_EXECUTOR_SCOPES)
+                    _append(
+                        "gateway.credential.created",
+                        credential,
+                        _Executor,
+                        now,
+                        correlation_id,
+                        scopes=scopes,
+                        owner=None,
+                    )
     pk = row[0]
     return Principal(
         "agent", pk, workspace, environment, agent, None, frozenset(_EXECUTOR_SCOPES), on_behalf_of, f"credential:{pk}"

@@ -20,6 +20,8 @@ SELECT 1 FROM pg_stat_activity
 WHERE usename = 'placet_web' AND wait_event_type = 'Lock' AND query LIKE '%%registry_share_gate%%'
 """
 
+EXECUTOR = {"environment": "development", "agent": "steward", "correlation_id": "test"}
+
 
 def test_a_key_is_kept_as_its_hash_alone(stage):
     key = stage.key()
@@ -124,10 +126,18 @@ def test_a_key_expires_in_the_future_and_not_too_late(stage, days):
 
 
 def test_the_executors_credential_is_stopped_not_revoked(stage):
-    executor = credentials.executor_principal(stage.workspace.pk, environment="development", agent="steward")
+    executor = credentials.executor_principal(stage.workspace.pk, **EXECUTOR, now=stage.now)
     with pytest.raises(Refusal) as refused:
         credentials.revoke(Credential.objects.get(pk=executor.id), actor=stage.people["adam"], now=stage.now)
     assert refused.value.code == "credential_not_revocable"
+
+
+def test_the_executors_credential_is_made_once_and_on_record(stage):
+    how = EXECUTOR | {"agent": fresh("agent"), "correlation_id": fresh("made"), "now": stage.now}
+    made = at_once(*[lambda: credentials.executor_principal(stage.workspace.pk, **how)] * 4)
+    assert len({principal.id for principal in made}) == 1
+    rows = query("SELECT event, actor FROM audit_record WHERE correlation_id = %s", how["correlation_id"])
+    assert rows == [("gateway.credential.created", "system:executor")]
 
 
 def test_what_was_decided_before_a_revocation_finishes_and_nothing_is_decided_after(stage):

@@ -10,6 +10,8 @@ from audit.refusal import Refusal
 from gateway import calls, credentials, sessions
 from tests.gateway.stage import DURING, TOOLS, at_once, effects, fresh, query
 
+EXECUTOR = {"environment": "development", "agent": "steward", "correlation_id": "test"}
+
 
 def test_what_a_person_or_an_opener_says_the_user_asked_is_trusted_and_what_an_agent_says_is_not(stage, agent):
     opener = stage.agent(scopes=["sessions:open"])
@@ -175,9 +177,7 @@ def test_a_closed_session_denies_what_is_decided_later(stage, agent):
 
 
 def test_the_executor_has_one_principal_per_agent_and_no_key(stage):
-    principals = {
-        credentials.executor_principal(stage.workspace.pk, environment="development", agent="steward") for _ in range(3)
-    }
+    principals = {credentials.executor_principal(stage.workspace.pk, **EXECUTOR, now=stage.now) for _ in range(3)}
     assert len(principals) == 1
     (executor,) = principals
     assert query("SELECT 1 FROM gateway_key WHERE credential_id = %s", executor.id) == []
@@ -186,7 +186,7 @@ def test_the_executor_has_one_principal_per_agent_and_no_key(stage):
 
 
 def test_a_credential_that_starts_runs_binds_their_session_to_the_executor_and_keeps_its_labels(stage, agent):
-    executor = credentials.executor_principal(stage.workspace.pk, environment="development", agent="steward")
+    executor = credentials.executor_principal(stage.workspace.pk, **EXECUTOR, now=stage.now)
     stage.call(agent, "web")
     session = opened(stage, agent, bind=executor, idle=None, user_request="Go on.")
     assert (session.credential_id, session.request_source, session.idle_seconds) == (executor.id, "claimed", None)
