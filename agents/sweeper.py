@@ -11,7 +11,7 @@ from django.db import DatabaseError, OperationalError, connection, transaction
 from agents import doorbell, progress, relief, runs
 from agents.models import Run, Step
 from audit import inspections, jobs
-from gateway import calls
+from gateway import calls, trail
 from registry import clock, upkeep
 
 log = structlog.get_logger(__name__)
@@ -77,6 +77,7 @@ class Every:
 CHORES: Mapping[str, Callable[[datetime], int]] = {
     "gateway": _gateway,
     "registry": _registry,
+    "trail": trail.alarm,
     "orphans": lambda now: runs.cancel_orphans(now=now),
     "woken": lambda now: wake_decided(),
     "rung": lambda now: ring_due(),

@@ -105,6 +105,12 @@ class Environment(BaseSettings):
     placet_opa_waiters: int = Field(
         4, ge=0, le=64, description="Such requests that wait at once in a web process; at most half of its threads do."
     )
+    placet_trail_alarm_seconds: int = Field(
+        30, ge=1, le=86_400, description="Age of the oldest record without a signed checkpoint that raises the alarm."
+    )
+    placet_trail_limit_seconds: int = Field(
+        600, ge=1, le=86_400, description="Age past which tools of high risk are refused."
+    )
     placet_log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least level that is logged."
     )

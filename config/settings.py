@@ -36,6 +36,8 @@ PLACET_RETRY_PERCENT = ENV.placet_retry_percent
 PLACET_OPA_WAIT_SECONDS = ENV.placet_opa_wait_seconds
 # The other half of the threads is for calls.
 PLACET_OPA_WAITERS = min(ENV.placet_opa_waiters, ENV.placet_web_threads // 2)
+PLACET_TRAIL_ALARM_SECONDS = ENV.placet_trail_alarm_seconds
+PLACET_TRAIL_LIMIT_SECONDS = ENV.placet_trail_limit_seconds
 PLACET_METRICS_TOKEN = ENV.placet_metrics_token
 # The `python` transport runs functions of this process: for tests alone.
 PLACET_TEST_TRANSPORTS = False

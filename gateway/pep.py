@@ -34,6 +34,7 @@ from gateway import (
     settlement,
     telemetry,
     tokens,
+    trail,
     transport,
 )
 from gateway.answers import Answer
@@ -76,6 +77,7 @@ def call(principal: Principal, request: Request, *, now: datetime) -> Outcome:
         )
         facts.contract = contract.pinned(facts.release, request.kind, request.name)
         timeout = contract.patience(facts.contract, request.timeout_ms)
+        trail.check(principal.workspace, facts.contract)
         contract.check_arguments(facts.contract, request.arguments)  # 3 check
         findings = sanitize.scan(request.arguments)  # 4 trace and scan
         facts.findings = sanitize.summary(findings)

@@ -29,6 +29,7 @@ REASONS = {
     "budget_tokens_exceeded": "The release's budget of tokens is used up.",
     "budget_cost_micro_usd_exceeded": "The release's budget of money is used up.",
     "budget_seconds_exceeded": "The release's budget of time is used up.",
+    "trail_lagging": "The trail is too far behind for tools of high risk.",
     # Our side: denied because we could not do better.
     "contract_invalid": "The contract's schema cannot be used.",
     "sanitizer_failed": "The arguments could not be examined.",
@@ -96,6 +97,7 @@ PASSING = frozenset(
         "no_live_baseline",
         "break_glass_expired",
         "stopped",
+        "trail_lagging",
         "release_changed",
         "hold_void",
     }

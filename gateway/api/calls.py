@@ -42,6 +42,7 @@ _STATUS = {
     "rate_limited": 429,
     "concurrency_exceeded": 429,
     "rate_unavailable": 503,
+    "trail_lagging": 503,
     "breaker_open": 503,
     "bulkhead_full": 503,
     "outcome_unrecorded": 503,

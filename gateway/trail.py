@@ -1,0 +1,79 @@
+"""High risk needs a trail that can be proven: while records wait too long for a signature, such tools are refused."""
+
+import time
+from datetime import datetime
+from threading import Lock
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.db import DatabaseError
+from prometheus_client import Gauge
+
+from audit import lag
+from audit.refusal import Refusal
+from registry.resolve import Contract
+
+logger = structlog.get_logger(__name__)
+ALARM_SECONDS = 10.0
+KEPT_SECONDS = 1.0  # for which a process believes what it has read
+_read: dict[UUID, tuple[float, float]] = {}
+_lock = Lock()
+_looked = float("-inf")
+
+
+def check(workspace: UUID, contract: Contract) -> None:
+    """Do nothing unless the tool is of high risk and the oldest unsigned record is too old.
+
+    :raises Refusal: trail_lagging.
+    """
+    if contract.content.get("risk") != "high":
+        return
+    behind, limit = _behind(workspace), settings.PLACET_TRAIL_LIMIT_SECONDS
+    if behind > limit:
+        detail = (
+            f"The trail is {behind:.0f} s behind, and tools of high risk are refused past {limit} s. "
+            "See that the sequencer and the publisher run and that the publisher has its key."
+        )
+        raise Refusal("trail_lagging", detail, status=503, retry_after=30)
+
+
+def alarm(now: datetime) -> int:
+    """Say loudly which logs are behind, at most every ALARM_SECONDS; return how many. For the sweeper."""
+    global _looked
+    if time.monotonic() - _looked < ALARM_SECONDS:
+        return 0
+    _looked = time.monotonic()
+    late = {log: behind for log in lag.logs() if (behind := lag.seconds(log)) > settings.PLACET_TRAIL_ALARM_SECONDS}
+    for log, behind in late.items():
+        logger.critical("the trail is behind", workspace=str(log), seconds=round(behind))
+    return len(late)
+
+
+def forget() -> None:
+    """Forget what this process has read."""
+    global _looked
+    _looked = float("-inf")
+    with _lock:
+        _read.clear()
+
+
+def _behind(workspace: UUID) -> float:
+    with _lock:
+        at, behind = _read.get(workspace, (float("-inf"), 0.0))
+    if time.monotonic() - at > KEPT_SECONDS:
+        behind = lag.seconds(workspace)
+        with _lock:
+            _read[workspace] = (time.monotonic(), behind)
+    return behind
+
+
+def _worst() -> float:
+    try:
+        return max((lag.seconds(log) for log in lag.logs()), default=0.0)
+    except DatabaseError:
+        return float("nan")  # nobody can tell
+
+
+LAG = Gauge("placet_trail_lag_seconds", "Age of the oldest record that no checkpoint covers, over all workspaces.")
+LAG.set_function(_worst)

@@ -1,0 +1,70 @@
+"""While the trail is not signed, tools of high risk are refused; the others, and the alarm, go on."""
+
+import pytest
+from django.test import override_settings
+
+from audit import lag, publisher, sequencer
+from gateway import trail
+from tests.gateway.stage import TOOLS, effects, fresh, query
+
+PAST = {"PLACET_TRAIL_LIMIT_SECONDS": 0, "PLACET_TRAIL_ALARM_SECONDS": 0}
+
+
+@pytest.fixture(scope="module")
+def _risky(_shared, django_db_blocker):
+    with django_db_blocker.unblock(), override_settings(PLACET_DECISION_TIMEOUT_MS=10_000):
+        _shared.live({"mild": TOOLS["put"], "risky": TOOLS["put"] | {"risk": "high"}}, agent="risky")
+
+
+@pytest.fixture
+def agent(_risky, stage):
+    principal = stage.agent(agent="risky")
+    stage.call(principal, "mild")
+    trail.forget()
+    yield principal
+    trail.forget()
+
+
+def sign(workspace):
+    sequencer.drain(workspace, using="sequencer")
+    publisher.publish(workspace, using="publisher")
+    trail.forget()
+
+
+@pytest.mark.parametrize("stopped", ["sequencer", "publisher"])
+def test_past_the_limit_tools_of_high_risk_wait_until_the_trail_is_signed(stage, agent, stopped):
+    if stopped == "publisher":
+        sequencer.drain(stage.workspace.pk, using="sequencer")
+    value, key = fresh(), fresh("key")
+    with override_settings(**PAST):
+        outcome = stage.call(agent, "risky", value, key=key)
+        assert (outcome.status, outcome.code, outcome.again) == ("denied", "trail_lagging", True)
+        assert effects(value) == []
+        assert stage.call(agent, "mild", fresh()).status == "finished"
+        sign(stage.workspace.pk)
+        assert lag.seconds(stage.workspace.pk) == 0
+        assert stage.call(agent, "risky", value, key=key).status == "finished"
+    assert len(effects(value)) == 1
+
+
+def test_within_the_limit_they_go_on(stage, agent):
+    assert lag.seconds(stage.workspace.pk) > 0
+    assert stage.call(agent, "risky").status == "finished"
+
+
+def test_the_trail_is_looked_at_once_a_second_and_only_for_high_risk(stage, agent, django_assert_max_num_queries):
+    stage.call(agent, "risky")
+    stage.call(agent, "mild")
+    with django_assert_max_num_queries(17):
+        stage.call(agent, "risky")
+
+
+def test_the_sweeper_raises_the_alarm_and_metrics_show_it(stage, agent, client, caplog):
+    with override_settings(**PAST):
+        assert trail.alarm(stage.now) >= 1
+    assert "the trail is behind" in caplog.text
+    assert trail.alarm(stage.now) == 0  # not every time the sweeper comes by
+    shown = client.get("/metrics").content.decode()
+    (line,) = [line for line in shown.splitlines() if line.startswith("placet_trail_lag_seconds")]
+    assert float(line.split()[1]) > 0
+    assert query("SELECT count(*) FROM audit_pending WHERE workspace = %s", stage.workspace.pk)[0][0] > 0
