@@ -77,7 +77,7 @@ class Every:
 CHORES: Mapping[str, Callable[[datetime], int]] = {
     "gateway": _gateway,
     "registry": _registry,
-    "trail": trail.alarm,
+    "trail": Every(10, trail.alarm),
     "orphans": lambda now: runs.cancel_orphans(now=now),
     "woken": lambda now: wake_decided(),
     "rung": lambda now: ring_due(),

@@ -45,7 +45,7 @@ SELECT %(attempt)s, id, %(number)s, %(fence)s, %(verdict)s, %(state)s, %(code)s,
 _FINISH = """
 WITH moved AS (
     UPDATE gateway_call SET state = %(state)s, code = %(code)s, again = %(again)s, outcome_record = %(record)s,
-        finished_at = CASE WHEN %(state)s <> 'unknown' THEN clock_timestamp() END
+        fallback = %(fallback)s, finished_at = CASE WHEN %(state)s <> 'unknown' THEN clock_timestamp() END
     WHERE id = %(call)s AND attempt = %(number)s AND state IN ('decided', 'unknown')
         AND (fence = %(fence)s OR state = 'unknown')
     RETURNING id)
@@ -138,13 +138,15 @@ def finish(
     labels: Sequence[str] = (),
     usage: limits.Usage | None = limits.NOTHING,
     again: bool = False,
+    fallback: str = "",
     duration_ms: int = 0,
 ) -> str:
     """Commit what came of the attempt, the labels of its answer and what it used; return the receipt.
 
     Labels commit here, before any byte of the answer leaves.
 
-    :param state: "completed", "failed" or "unknown". :raises Overtaken: a further attempt has begun.
+    :param state: "completed", "failed" or "unknown". :param fallback: the tool that is asked instead.
+    :raises Overtaken: a further attempt has begun.
     """
     claim, at = facts.claim, facts.resolved
     event = {"completed": "gateway.call.completed", "failed": "gateway.call.failed", "unknown": "gateway.call.lost"}
@@ -164,6 +166,7 @@ def finish(
                 "labels": sorted(labels),
                 "usage": {"tokens": usage.tokens, "cost_micro_usd": usage.cost_micro_usd} if usage else None,
                 "duration_ms": duration_ms,
+                **({"fallback": fallback} if fallback else {}),
                 "outcome": log.Sealed(dict(outcome), facts.subject),
             },
         )
@@ -176,6 +179,7 @@ def finish(
                 "state": state,
                 "code": code,
                 "again": again,
+                "fallback": fallback,
                 "record": entry.id,
             },
         )

@@ -13,7 +13,7 @@ from audit import crash, keys
 from audit.canonical import JSON
 from audit.refusal import Refusal
 from audit.uuid7 import uuid7
-from gateway import calls, contract, holds, limits, recall
+from gateway import calls, contract, fallbacks, holds, limits, recall
 from gateway.exchange import Outcome, Request
 from gateway.facts import Claim
 from gateway.principal import Principal
@@ -23,16 +23,17 @@ KEPT_DAYS = 7  # a key means the same call for so long, or for the contract's de
 _INSERT = """
 WITH lazy AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
 INSERT INTO gateway_call (id, workspace_id, environment, agent, credential_id, key, live, fingerprint, kind, name,
-    asked_session, run, correlation_id, state, code, again, attempt, fence, lease_until, effect, release, tool_digest,
-    expires_at)
-SELECT %s, %s, %s, %s, %s, %s, true, %s, %s, %s, %s, %s, %s, 'claimed', '', false, 0, 1,
+    asked_session, run, correlation_id, instead_of, state, code, again, attempt, fence, lease_until, effect, release,
+    tool_digest, expires_at)
+SELECT %s, %s, %s, %s, %s, %s, true, %s, %s, %s, %s, %s, %s, %s, 'claimed', '', false, 0, 1,
     now() + %s * interval '1 s', '', '', '', now() + %s * interval '1 day' FROM lazy
 ON CONFLICT (workspace_id, credential_id, key) WHERE live DO NOTHING
 """
 _FIND = """
 SELECT c.id, c.fingerprint, c.state, c.again, c.attempt, c.fence, c.lease_until > now(),
        c.effect <> 'unsafe' AND coalesce(c.repeatable_until > now(), true),
-       s.state IS NULL OR s.state = 'open' AND s.expires_at > now() OR s.sticky AND s.state <> 'closed'
+       s.state IS NULL OR s.state = 'open' AND s.expires_at > now() OR s.sticky AND s.state <> 'closed',
+       c.fallback <> ''
 FROM gateway_call c LEFT JOIN gateway_session s ON s.id = c.session_id
 WHERE c.workspace_id = %s AND c.credential_id = %s AND c.key = %s AND c.live
 """
@@ -55,6 +56,11 @@ class _Row(NamedTuple):
     leased: bool
     repeatable: bool
     session_good: bool
+    replaced: bool
+
+
+class _Replaced(Exception):
+    """The fallback has the word."""
 
 
 def claim(principal: Principal, request: Request) -> Claim | Outcome:
@@ -69,6 +75,22 @@ def claim(principal: Principal, request: Request) -> Claim | Outcome:
     if not 0 < len(request.key) <= LONGEST_KEY:
         detail = f"An idempotency key has 1 to {LONGEST_KEY} characters."
         raise Refusal("idempotency_key_invalid", detail, field="Idempotency-Key")
+    if request.instead_of is None:
+        return _claim(principal, request)
+    # Behind the lock of the call in whose place it stands: of the two, one is under way at a time.
+    with transaction.atomic(), connection.cursor() as cursor:
+        if not fallbacks.stands(cursor, request.instead_of, request.name):
+            return Outcome("in_flight", request.instead_of, code="in_flight", again=True, retry_after=1)
+        return _claim(principal, request)
+
+
+def upstream_key(principal: Principal, request: Request) -> str:
+    """Return the key that the tool sees: the same for all attempts, never the caller's own text."""
+    scope = f"tool\0{principal.workspace}\0{principal.id}\0{request.key}"
+    return hmac.digest(keys.secret("calls.hmac"), scope.encode(), "sha256").hex()
+
+
+def _claim(principal: Principal, request: Request) -> Claim | Outcome:
     fingerprint = _fingerprint(request)
     pk, seconds = uuid7(), settings.PLACET_LEASE_SECONDS
     where: list[Any] = [
@@ -81,6 +103,7 @@ def claim(principal: Principal, request: Request) -> Claim | Outcome:
     ]
     run = Jsonb(dict(request.run)) if request.run else None
     what: list[Any] = [fingerprint, request.kind, request.name, request.session, run, request.correlation_id]
+    what.append(request.instead_of)
     with connection.cursor() as cursor:
         cursor.execute(_INSERT, [*where, *what, seconds, KEPT_DAYS])
         if cursor.rowcount:
@@ -95,12 +118,6 @@ def claim(principal: Principal, request: Request) -> Claim | Outcome:
         detail = "This key was used for another call. A new call needs a new key."
         raise Refusal("key_reused", detail, status=422, field="Idempotency-Key")
     return _known(row, request)
-
-
-def upstream_key(principal: Principal, request: Request) -> str:
-    """Return the key that the tool sees: the same for all attempts, never the caller's own text."""
-    scope = f"tool\0{principal.workspace}\0{principal.id}\0{request.key}"
-    return hmac.digest(keys.secret("calls.hmac"), scope.encode(), "sha256").hex()
 
 
 def _fingerprint(request: Request) -> bytes:
@@ -127,7 +144,10 @@ def _known(row: _Row, request: Request) -> Claim | Outcome:
         "unknown": row.repeatable,
     }.get(row.state, row.again)
     if may_go_on:
-        fence = _take(row)
+        try:
+            fence = _take(row)
+        except _Replaced:
+            return recall.outcome(row.id)
         return busy if fence is None else Claim(row.id, fence, row.attempt + 1, approval)
     if not row.session_good:
         raise Refusal("session_closed", "The session of this call is over; its outcome is not replayed.", status=403)
@@ -135,7 +155,10 @@ def _known(row: _Row, request: Request) -> Claim | Outcome:
 
 
 def _take(row: _Row) -> int | None:
+    """Take over a call. :raises _Replaced: another tool was asked in its place, and something may have happened."""
     with transaction.atomic(), connection.cursor() as cursor:
+        if row.replaced and not fallbacks.idle(cursor, row.id):
+            raise _Replaced
         cursor.execute(_TAKE, [settings.PLACET_LEASE_SECONDS, row.id, row.fence, row.state])
         taken = cursor.fetchone()
         if taken is None:

@@ -12,6 +12,8 @@ def append_decided(facts: Facts, decision: Decision, verdict: str, code: str) ->
     """Append the record of a decision to the trail, in the caller's transaction; and of engines that differed."""
     request, release, contract, claim = facts.request, facts.release, facts.contract, facts.claim
     subjects = {"call": str(claim.id)}
+    if request.instead_of is not None:
+        subjects["instead_of"] = str(request.instead_of)
     if facts.session is not None:
         subjects["session"] = str(facts.session.id)
     if release is not None:

@@ -1,7 +1,7 @@
 """What is asked of the line and what it answers, whichever door it came through."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
 
@@ -20,6 +20,7 @@ class Request:
     :param session: a session that the caller may use; None: the credential's sticky session.
     :param run: {"id", "step", "starter"} of the durable run that makes the call, or None.
     :param timeout_ms: the caller's patience with the tool; the contract's own limit may be shorter.
+    :param instead_of: the call in whose place this one is made, see gateway.fallbacks; no door takes it from a caller.
     """
 
     kind: Literal["tool", "model"]
@@ -30,6 +31,7 @@ class Request:
     session: UUID | None = None
     run: Mapping[str, JSON] | None = None
     timeout_ms: int | None = None
+    instead_of: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ class Outcome:
 
     :param again: asking again later with the same key may end otherwise.
     :param receipts: signed promises that the records of this call are in the trail.
+    :param fallback: nothing happened, and this tool is asked instead.
+    :param answered_by: the tool that answered in place of the one that was asked; `instead_of` is that one's call.
     :param replayed: the stored outcome of an earlier request with this key.
     """
 
@@ -74,4 +78,6 @@ class Outcome:
     labels: tuple[str, ...] = ()
     again: bool = False
     retry_after: int | None = None
-    extra: Mapping[str, JSON] = field(default_factory=dict)
+    fallback: str = ""
+    answered_by: str = ""
+    instead_of: UUID | None = None

@@ -26,10 +26,12 @@ def not_executed(facts: Facts, decided: Decided) -> Outcome:
     )
 
 
-def told(facts: Facts, decided: Decided, answer: Answer, *, receipt: str, labels: tuple[str, ...]) -> Outcome:
+def told(
+    facts: Facts, decided: Decided, answer: Answer, *, receipt: str, labels: tuple[str, ...], fallback: str
+) -> Outcome:
     """Return what is told of a call that was allowed and whose outcome is on record.
 
-    :param labels: of the session, those of this answer included.
+    :param labels: of the session, those of this answer included. :param fallback: the tool that is asked instead.
     """
     return Outcome(
         "finished" if answer.state == "completed" else "failed" if answer.state == "failed" else "unknown",
@@ -44,6 +46,7 @@ def told(facts: Facts, decided: Decided, answer: Answer, *, receipt: str, labels
         labels=labels,
         again=answer.again,
         retry_after=answer.retry_after,
+        fallback=fallback,
     )
 
 

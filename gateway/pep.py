@@ -22,6 +22,7 @@ from gateway import (
     claims,
     contract,
     credentials,
+    fallbacks,
     holds,
     limits,
     obligations,
@@ -56,6 +57,7 @@ _SCOPES = {"tool": "tools:call", "model": "models:call"}
 def call(principal: Principal, request: Request, *, now: datetime) -> Outcome:
     """Decide one call and, only if it is allowed and that is on record, carry it out.
 
+    If its tool is away and nothing has happened, the contract's fallback is asked, by a call of its own.
     A denial is an outcome. An exception on the way means that we failed, and ends as a denial too.
 
     :raises Refusal: the request itself is wrong (400, 422), or nothing can be recorded now (503): nothing was executed.
@@ -64,6 +66,13 @@ def call(principal: Principal, request: Request, *, now: datetime) -> Outcome:
         raise RuntimeError("A call must not run inside a transaction: it would hold it open while the tool works.")
     if principal.kind != "agent":
         raise Refusal("agent_missing", "A person calls no tools; an agent does, with a credential.", status=403)
+    outcome = _line(principal, request, now=now)
+    instead = fallbacks.request(request, outcome)
+    return outcome if instead is None else fallbacks.told(outcome, _line(principal, instead, now=now))
+
+
+def _line(principal: Principal, request: Request, *, now: datetime) -> Outcome:
+    """Go the way of one call, step by step."""
     started = time.monotonic()
     claim = _recorded(claims.claim, principal, request)  # 1 claim
     if isinstance(claim, Outcome):
@@ -134,6 +143,7 @@ def release(hold: UUID, *, now: datetime) -> Outcome:
         correlation_id=parked.correlation_id,
         session=parked.asked_session,
         run=parked.run,
+        instead_of=parked.instead_of,
     )
     return call(credentials.principal_of(parked.credential_id), request, now=now)
 
@@ -240,6 +250,7 @@ def _finish(facts: Facts, decided: Decided, answer: Answer) -> Outcome:
     new = answers.labels(facts) if answer.spoke else ()
     known = tuple(sorted({*at.session.labels, *new, *calls.labels(decided)}))
     content = answer.result if isinstance(answer.result, dict) else {}
+    fallback = fallbacks.name_of(facts, answer)
     usage = limits.used(at.contract, content.get("usage")) if answer.spoke else limits.NOTHING
     crash.point("gateway.before_record")
     try:
@@ -251,6 +262,7 @@ def _finish(facts: Facts, decided: Decided, answer: Answer) -> Outcome:
             labels=new,
             usage=None if answer.state == "unknown" else usage,
             again=answer.again,
+            fallback=fallback,
             duration_ms=answer.duration_ms,
         )
     except calls.Overtaken:
@@ -259,7 +271,7 @@ def _finish(facts: Facts, decided: Decided, answer: Answer) -> Outcome:
         log.error("the outcome cannot be recorded", exc_info=failure)
         connection.close_if_unusable_or_obsolete()
         return outcomes.unrecorded(facts, decided)
-    return outcomes.told(facts, decided, answer, receipt=receipt, labels=known)
+    return outcomes.told(facts, decided, answer, receipt=receipt, labels=known, fallback=fallback)
 
 
 def _answered(request: Request, outcome: Outcome, started: float) -> Outcome:

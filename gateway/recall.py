@@ -15,7 +15,7 @@ from gateway.reasons import message
 
 PARKED_SECONDS = 5  # how long to wait before asking about a parked call again
 _FIND = """
-SELECT c.id, c.state, c.code, c.again, c.attempt, c.decided_record, c.outcome_record, h.id,
+SELECT c.id, c.state, c.code, c.again, c.attempt, c.decided_record, c.outcome_record, c.fallback, h.id,
        coalesce(h.expires_at <= now(), false)
 FROM gateway_call c
 LEFT JOIN gateway_hold h ON h.call_id = c.id AND h.state IN ('open', 'approved')
@@ -40,6 +40,7 @@ class _Row(NamedTuple):
     attempt: int
     decided_record: UUID | None
     outcome_record: UUID | None
+    fallback: str
     hold: UUID | None
     hold_over: bool
 
@@ -72,6 +73,7 @@ def outcome(call: UUID) -> Outcome:
         replayed=True,
         labels=tuple(said.get("labels", ())),
         again=row.again,
+        fallback=row.fallback if row.state == "failed" else "",
         retry_after=PARKED_SECONDS if row.state == "parked" else None,
     )
 

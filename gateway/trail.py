@@ -15,11 +15,9 @@ from audit.refusal import Refusal
 from registry.resolve import Contract
 
 logger = structlog.get_logger(__name__)
-ALARM_SECONDS = 10.0
 KEPT_SECONDS = 1.0  # for which a process believes what it has read
 _read: dict[UUID, tuple[float, float]] = {}
 _lock = Lock()
-_looked = float("-inf")
 
 
 def check(workspace: UUID, contract: Contract) -> None:
@@ -39,11 +37,7 @@ def check(workspace: UUID, contract: Contract) -> None:
 
 
 def alarm(now: datetime) -> int:
-    """Say loudly which logs are behind, at most every ALARM_SECONDS; return how many. For the sweeper."""
-    global _looked
-    if time.monotonic() - _looked < ALARM_SECONDS:
-        return 0
-    _looked = time.monotonic()
+    """Say loudly which logs are behind; return how many. For the sweeper."""
     late = {log: behind for log in lag.logs() if (behind := lag.seconds(log)) > settings.PLACET_TRAIL_ALARM_SECONDS}
     for log, behind in late.items():
         logger.critical("the trail is behind", workspace=str(log), seconds=round(behind))
@@ -52,8 +46,6 @@ def alarm(now: datetime) -> int:
 
 def forget() -> None:
     """Forget what this process has read."""
-    global _looked
-    _looked = float("-inf")
     with _lock:
         _read.clear()
 

@@ -52,7 +52,8 @@ _STATUS = {
 }
 _PLAIN = (
     "kind", "name", "environment", "agent", "run", "correlation_id", "state", "code", "attempt", "effect",
-    "release", "tool_digest", "decided_record", "outcome_record", "opened_at", "finished_at",
+    "release", "tool_digest", "decided_record", "outcome_record", "fallback",
+    "instead_of", "opened_at", "finished_at",
 )  # fmt: skip
 
 
@@ -175,6 +176,8 @@ def document(outcome: Outcome) -> dict[str, Any]:
         "hold": str(outcome.hold) if outcome.hold else None,
         "again": outcome.again,
         "replayed": outcome.replayed,
+        "answered_by": outcome.answered_by or None,
+        "instead_of": str(outcome.instead_of) if outcome.instead_of else None,
         "receipts": list(outcome.receipts),
     }
 

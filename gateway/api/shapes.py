@@ -45,6 +45,10 @@ class Outcome(Shape):
     hold = serializers.UUIDField(allow_null=True)
     again = serializers.BooleanField(help_text="The same key may be sent again and may end otherwise.")
     replayed = serializers.BooleanField()
+    answered_by = serializers.CharField(
+        allow_null=True, help_text="The tool that answered in place of the one that was asked, which is away."
+    )
+    instead_of = serializers.UUIDField(allow_null=True, help_text="The call of the tool that was asked.")
     receipts = serializers.ListField(child=serializers.CharField())
 
 
@@ -78,6 +82,8 @@ class CallRow(Shape):
     tool_digest = serializers.CharField(allow_blank=True)
     decided_record = serializers.UUIDField(allow_null=True)
     outcome_record = serializers.UUIDField(allow_null=True)
+    fallback = serializers.CharField(allow_blank=True, help_text="The tool that was asked instead.")
+    instead_of = serializers.UUIDField(allow_null=True, help_text="The call in whose place this one was made.")
     opened_at = serializers.DateTimeField()
     finished_at = serializers.DateTimeField(allow_null=True)
 

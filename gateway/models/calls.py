@@ -49,6 +49,8 @@ class Call(Row):
     tool_digest = models.TextField(blank=True, default="")
     decided_record = models.UUIDField(null=True)
     outcome_record = models.UUIDField(null=True)
+    fallback = models.TextField(blank=True, default="", db_default="", help_text="The tool that was asked instead.")
+    instead_of = models.UUIDField(null=True, help_text="The call in whose place this one was made.")
     opened_at = models.DateTimeField(db_default=models.functions.Now())
     repeatable_until = models.DateTimeField(null=True, help_text="End of the dedup window, from the first decision on.")
     finished_at = models.DateTimeField(null=True)
@@ -74,6 +76,7 @@ class Call(Row):
             models.Index(fields=["lease_until"], condition=Q(state__in=["claimed", "decided"]), name="call_leased"),
             models.Index(fields=["expires_at"], condition=Q(live=True), name="call_expires"),
             models.Index(fields=["session", "id"], name="call_of_session"),
+            models.Index(fields=["instead_of"], condition=Q(instead_of__isnull=False), name="call_instead_of"),
             # What gateway.listing finds calls by. Each ends with the id or leads to few rows, so that a page costs the
             # same at a million calls; what most calls have in common (no code, completed, no run) is left out.
             models.Index(fields=["credential", "id"], name="call_of_credential"),
