@@ -111,6 +111,10 @@ class Environment(BaseSettings):
     placet_trail_limit_seconds: int = Field(
         600, ge=1, le=86_400, description="Age past which tools of high risk are refused."
     )
+    placet_opa_log_grace_seconds: int = Field(
+        900, ge=10, le=86_400, description="After how long a decision of an OPA server that it did not log is an alarm."
+    )
+    placet_opa_log_days: int = Field(7, ge=1, le=400, description="Days that matched decision logs are kept.")
     placet_log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least level that is logged."
     )

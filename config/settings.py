@@ -33,6 +33,8 @@ PLACET_BREAKER_PROBES = ENV.placet_breaker_probes
 PLACET_UPSTREAM_CALLS = ENV.placet_upstream_calls
 PLACET_UPSTREAM_CALLS_PER_PROCESS = ENV.placet_upstream_calls_per_process
 PLACET_RETRY_PERCENT = ENV.placet_retry_percent
+PLACET_OPA_LOG_GRACE_SECONDS = ENV.placet_opa_log_grace_seconds
+PLACET_OPA_LOG_DAYS = ENV.placet_opa_log_days
 PLACET_OPA_WAIT_SECONDS = ENV.placet_opa_wait_seconds
 # The other half of the threads is for calls.
 PLACET_OPA_WAITERS = min(ENV.placet_opa_waiters, ENV.placet_web_threads // 2)

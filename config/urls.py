@@ -19,6 +19,7 @@ urlpatterns = [
     path(API, include("audit.urls")),
     path("log/", include("audit.log_urls")),
     path("opa/", include("registry.opa_urls")),
+    path("opa/", include("gateway.opa_urls")),
     path("", include("config.identity.urls")),
     path("", include("config.page_urls")),
     # The one form of the back office that writes: passwords are set with `manage.py person`.

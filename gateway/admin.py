@@ -35,6 +35,8 @@ class CallAdmin(ReadOnly):
     models.Counter,
     models.Breaker,
     models.RetryBudget,
+    models.DecisionLog,
+    models.Alarm,
 )
 class RowAdmin(ReadOnly):
-    """Sessions with their labels, attempts, holds with their verdicts, counters, breakers and retry budgets."""
+    """Sessions with their labels, attempts, holds with their verdicts, counters, breakers, alarms."""

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from django.conf import settings
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from audit import crash, log, receipts
 from audit.canonical import JSON
 from audit.uuid7 import uuid7
-from gateway import evidence, holds, limits, sessions, tokens
+from gateway import decision_logs, evidence, gist, holds, limits, sessions, tokens
 from gateway.decision import Decision
 from gateway.facts import Facts
 from gateway.reasons import PASSING, deny
@@ -37,8 +38,10 @@ WITH moved AS (
         expires_at = greatest(expires_at, clock_timestamp() + coalesce(%(window)s, 0) * interval '1 s'),
         finished_at = CASE WHEN %(state)s = 'denied' THEN clock_timestamp() END
     WHERE id = %(call)s AND fence = %(fence)s AND state = 'claimed' RETURNING id)
-INSERT INTO gateway_attempt (id, call_id, number, fence, verdict, state, code, hold, decided_record, finished_at)
-SELECT %(attempt)s, id, %(number)s, %(fence)s, %(verdict)s, %(state)s, %(code)s, %(hold)s, %(record)s,
+INSERT INTO gateway_attempt (id, call_id, number, fence, verdict, state, code, hold, decision_id, gist, log_state,
+    decided_record, finished_at)
+SELECT %(attempt)s, id, %(number)s, %(fence)s, %(verdict)s, %(state)s, %(code)s, %(hold)s, %(decision)s, %(gist)s,
+       CASE WHEN %(decision)s = '' THEN '' ELSE 'expected' END, %(record)s,
        CASE WHEN %(state)s <> 'decided' THEN clock_timestamp() END FROM moved
 """
 # A late answer is better than none: it may replace `unknown`, as long as no further attempt began.
@@ -114,6 +117,8 @@ def decide(facts: Facts, decision: Decision, *, seconds: float) -> Decided:
                 "tool": facts.contract.digest if facts.contract else "",
                 "record": entry.id,
                 "hold": approval.id if approval else None,
+                "decision": facts.answered.decision_id if facts.answered else "",
+                "gist": _gist(facts),
                 "seconds": seconds + GRACE_SECONDS,
                 "window": _window(facts),
             },
@@ -249,6 +254,7 @@ def sweep(now: datetime) -> dict[str, int]:
         "holds_expired": holds.expire(now=now),
         "sessions_expired": sessions.expire(now=now),
         "leases_freed": limits.free_leaked(),
+        "decisions_compared": decision_logs.reconcile(now=now),
     }
     with connection.cursor() as cursor:
         # An unknown call keeps its key until a person has settled it.
@@ -283,6 +289,14 @@ def _stopped(cursor: CursorWrapper, facts: Facts) -> str | None:
     if approval is not None and tuple(labels) != at.session.labels:
         return "release_changed"
     return None
+
+
+def _gist(facts: Facts) -> str:
+    """Return what an OPA server's log of the decision is compared with; empty where none decides."""
+    answered = facts.answered
+    if settings.PLACET_PDP == "embedded" or answered is None or answered.failure is not None:
+        return ""
+    return gist.of(answered)
 
 
 def _verdict(facts: Facts, decision: Decision) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from audit.canonical import JSON
+from gateway.decision import Decision
 from gateway.exchange import Approval, Request
 from gateway.limits import Reserved
 from gateway.principal import Principal
@@ -51,6 +52,7 @@ class Facts:
     findings: Sequence[Any] = ()
     reserved: Reserved | None = None
     document: dict[str, Any] | None = None
+    answered: Decision | None = None  # by the policy engine, whatever became of it afterwards
     executed: Mapping[str, JSON] | None = None
     changed: Sequence[str] = field(default_factory=list)
     tokens: Mapping[str, JSON] = field(default_factory=dict)

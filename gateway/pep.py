@@ -92,7 +92,7 @@ def _line(principal: Principal, request: Request, *, now: datetime) -> Outcome:
         facts.findings = sanitize.summary(findings)
         facts.reserved = _reserve(facts, timeout)  # 5 reserve
         facts.document = attributes.build(facts)
-        decision = pdp.decide(  # 6 decide
+        decision = facts.answered = pdp.decide(  # 6 decide
             facts.document,
             workspace=principal.workspace,
             environment=principal.environment,

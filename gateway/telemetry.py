@@ -19,6 +19,12 @@ SHADOWED = Counter(
     "Shadow mode: what came of asking the second engine: compared, late, away, or a code.",
     ["result"],
 )
+DECISION_LOGS = Counter(
+    "placet_decision_logs_total", "Decisions that OPA servers logged, by what they turned out to be.", ["state"]
+)
+ALARMS = Counter(
+    "placet_decision_alarms_total", "Logged decisions that do not fit what the gateway asked, by kind.", ["kind"]
+)
 UNEXPECTED = Counter(
     "placet_pdp_unexpected_revisions_total", "Decisions that an OPA server made by another bundle than the live one."
 )

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from gateway.api import breakers, calls, credentials, holds, sessions, stops
+from gateway.api import breakers, calls, credentials, holds, opa, sessions, stops
 
 urlpatterns = [
     path("tool-calls/", calls.tool_calls, name="tool-calls"),
@@ -27,4 +27,5 @@ urlpatterns = [
     path("holds/<uuid:hold>/", holds.HoldView.as_view(), name="hold"),
     path("holds/<uuid:hold>/approvals/", holds.ApprovalsView.as_view(), name="hold-approvals"),
     path("holds/<uuid:hold>/rejections/", holds.RejectionsView.as_view(), name="hold-rejections"),
+    path("alarms/", opa.AlarmsView.as_view(), name="alarms"),
 ]

@@ -26,7 +26,7 @@ class Ask:
     """One request. `about` fills the route: member -> value, in any text form."""
 
     about: Mapping[str, Any] = field(default_factory=dict)
-    body: Mapping[str, Any] | None = None
+    body: Mapping[str, Any] | list[Any] | None = None
     query: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -71,7 +71,7 @@ class Row:
 
     def send(self, world: World, role: str, ask: Ask, *, csrf: bool = False) -> Any:
         """Send the request as that role."""
-        body = dict(ask.body) if ask.body is not None else None
+        body = ask.body
         answer = world.send(role, self.method, self.path(ask), body, form=self.page, csrf=csrf, **ask.headers)
         if answer.status_code < 400 and role in self.allowed:
             world.unused.pop(self, None)
@@ -242,6 +242,10 @@ def _tile(place: str) -> Callable[[World], Ask]:
 
 def _of_pdp(**body: Any) -> Callable[[World], Ask]:
     return lambda world: Ask({"slug:workspace": world.slug, "slug:environment": "development"}, body or None)
+
+
+def _logs(world: World) -> Ask:
+    return Ask({"slug:workspace": world.slug, "slug:environment": "development"}, [])
 
 
 READERS, EXPORTERS = "carol dave olga adam", "dave adam"
@@ -510,6 +514,8 @@ OPA = [
         "POST", "opa/status/<slug:workspace>/<slug:environment>", everybody(401, opa=204),
         _of_pdp(labels={"id": "opa-1"}),
     ),
+    Row("POST", "opa/logs/<slug:workspace>/<slug:environment>", everybody(401, opa=204), _logs),
+    Row("GET", f"{V1}alarms/", may(MEMBERS), mine),
 ]  # fmt: skip
 W = "w/<slug:slug>/"
 PAGES = [

@@ -20,6 +20,7 @@ HARMLESS = {
     "theme/",
     "w/<slug:slug>/environment/",
     "opa/status/<slug:workspace>/<slug:environment>",
+    "opa/logs/<slug:workspace>/<slug:environment>",
 }
 # One's own account: it asks for a fresh proof first, so tests/pages/test_account.py shows what is recorded there.
 OWN = ("account/", "login/factor/", "oidc/")

@@ -23,6 +23,7 @@ MAKES = {
     "calls": lambda world: world.finished(),
     "sessions": lambda world: world.session(),
     "credentials": lambda world: world.credential(),
+    "alarms": lambda world: world.alarm(),
     "pdps": lambda world: world.pdp(),
     "pdp-credentials": lambda world: world.opa_credential(),
     "settings": lambda world: world.credential(),

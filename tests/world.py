@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
-from django.db import connection
+from django.db import connection, transaction
 from django.test import Client, override_settings
 
 from agents import leases, runs
 from audit import jobs, publisher, records, sequencer
-from gateway import breakers, credentials, sessions
+from gateway import alarms, breakers, credentials, sessions
 from registry import (
     activations,
     memberships,
@@ -204,6 +204,13 @@ class World(Acts):
         name = fresh("opa")
         pdps.report(self.build.environment(), opa.Status(name, "1.20.2", "", ""))
         return name
+
+    def alarm(self):
+        """Return an alarm about a decision that nobody asked for."""
+        place = alarms.Place(self.workspace.pk, "development")
+        how = {"now": datetime.now(UTC), "correlation_id": "world"}
+        with transaction.atomic():
+            return alarms.raise_alarm("bypassed", place, [alarms.Case("call_unknown", fresh(), None)], **how)
 
     def session(self):
         """Return a session that the agent opened."""

@@ -12,7 +12,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from gateway import deciders
-from gateway.models import Call, Credential, Hold
+from gateway.models import Alarm, Call, Credential, Hold
 from registry import pdps
 from registry.models import Environment, Membership, Person, Proposal, Slot, Stop
 from registry.views import proposals
@@ -108,6 +108,7 @@ def settings(request: HttpRequest, visit: Visit) -> HttpResponse:
     context = {
         "members": list(roles.items()),
         "environments": Environment.objects.filter(workspace=visit.workspace).order_by("protected", "name"),
+        "alarms": Alarm.objects.filter(workspace_id=visit.workspace.pk).order_by("-pk")[:20],
         "pdps": pdps.shown()
         .filter(environment__workspace=visit.workspace)
         .order_by("environment__protected", "environment__name", "-last_seen")[:200],

@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from gateway.api.frame import PageQuery
 from gateway.credentials import SCOPES
-from gateway.models import Call, Hold, Session
+from gateway.models import Alarm, Call, Hold, Session
 from gateway.settlement import OUTCOMES
 
 Shape = serializers.Serializer[dict[str, Any]]
@@ -280,3 +280,25 @@ class HoldDecision(Shape):
 
     digest = serializers.CharField()
     comment = serializers.CharField(required=False, default="", allow_blank=True, max_length=2000)
+
+
+class AlarmRow(Shape):
+    """Decisions of OPA servers that do not fit what the gateway asked."""
+
+    id = serializers.UUIDField()
+    environment = serializers.CharField()
+    kind = serializers.ChoiceField(choices=Alarm.Kind.choices)
+    pdp = serializers.CharField(help_text="The label `id` of the OPA server; empty: of several.")
+    count = serializers.IntegerField(help_text="Decisions that it is about.")
+    reasons = serializers.DictField(child=serializers.IntegerField(), help_text="Why -> how many.")
+    decisions = serializers.ListField(child=serializers.CharField(), help_text="The first ones, as OPA names them.")
+    calls = serializers.ListField(child=serializers.CharField(), help_text="Calls that they name.")
+    record = serializers.UUIDField()
+    at = serializers.DateTimeField()
+
+
+class AlarmPage(Shape):
+    """A page of alarms."""
+
+    next = serializers.CharField(allow_null=True)
+    results = AlarmRow(many=True)

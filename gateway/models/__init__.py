@@ -8,15 +8,18 @@ from gateway.models.breakers import Breaker, RetryBudget
 from gateway.models.calls import Attempt, Call
 from gateway.models.counters import Counter, Lease
 from gateway.models.credentials import Credential, Key
+from gateway.models.decisions import Alarm, DecisionLog
 from gateway.models.holds import Hold, HoldApproval
 from gateway.models.sessions import Session, SessionLabel, Token
 
 __all__ = [
+    "Alarm",
     "Attempt",
     "Breaker",
     "Call",
     "Counter",
     "Credential",
+    "DecisionLog",
     "Hold",
     "HoldApproval",
     "Key",

@@ -107,6 +107,9 @@ class Attempt(Row):
     state = models.TextField()
     code = models.TextField(blank=True, default="")
     hold = models.UUIDField(null=True, help_text="The hold whose approval this attempt used.")
+    decision_id = models.TextField(db_default="", help_text="Under which an OPA server logs the decision.")
+    gist = models.TextField(db_default="", help_text="What the engine said, to compare with that log: gateway.gist.")
+    log_state = models.TextField(db_default="", help_text="Of that log: expected, logged or missing; empty: none.")
     decided_record = models.UUIDField()
     outcome_record = models.UUIDField(null=True)
     decided_at = models.DateTimeField(db_default=models.functions.Now())
@@ -122,6 +125,9 @@ class Attempt(Row):
                 | Q(verdict="hold", state="parked"),
                 name="attempt_state_fits_verdict",
             ),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["decided_at"], condition=Q(log_state="expected"), name="attempt_log_expected"),
         ]
 
     def __str__(self) -> str:
