@@ -26,7 +26,7 @@ up: install ## Start everything in the foreground; Ctrl-C stops it.
 	@$(BIN)/python manage.py up
 
 .PHONY: demo
-demo: install ## Start everything, apply the example, run its agent. ARGS=--yes: approve, verify, stop.
+demo: install ## Start everything, apply the example, run its agent. ARGS=--yes: approve, verify, stop. OPA=server: OPA decides.
 	@$(BIN)/python examples/repo-steward/demo.py $(ARGS)
 
 .PHONY: test
@@ -59,4 +59,4 @@ lock: $(VENV)/.installed ## Resolve and pin the requirements with hashes.
 
 .PHONY: clean
 clean: ## Remove what was installed and every local data directory.
-	rm -rf .venv .venv-tools .placet .placet-test .placet-demo .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-tools .placet .placet-test .placet-demo .placet-demo-opa .cache .mypy_cache .ruff_cache .hypothesis

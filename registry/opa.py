@@ -75,9 +75,11 @@ def read(stream: Readable, *, encoding: str, largest: int) -> Any:
 def status_of(body: Any) -> Status:
     """Return the status in a report of OPA's status plugin. :raises Refusal: status_malformed."""
     labels = _member(body, "labels", Mapping)
-    name = _member(labels, "id", str)
+    # OPA makes itself a new id at each start; one that was given a name is the same one after it.
+    given = "name" if "name" in labels else "id"
+    name = _member(labels, given, str)
     if not 0 < len(name) <= 200 or not name.isprintable():
-        raise _malformed("labels.id", "has 1 to 200 printable characters")
+        raise _malformed(f"labels.{given}", "has 1 to 200 printable characters")
     bundle = _bundle(body.get("bundles"))
     revision = bundle.get("active_revision", "")
     if not isinstance(revision, str) or len(revision) > 100:

@@ -1,12 +1,14 @@
 """The demonstration: an approved release, a governed run, and a trail that verifies without us.
 
 `make demo` starts Placet, sets the example up, runs its agent, waits for you to decide, and leaves everything running
-until Ctrl-C. `make demo ARGS=--yes` decides as bob through REST, ends by itself, and exits 0 if everything held.
+until Ctrl-C. `make demo ARGS=--yes` decides as bob through REST, ends by itself, and exits 0 if everything held. With
+`OPA=server` real OPA servers decide, instead of the embedded engine.
 """
 
 import argparse
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -265,7 +267,11 @@ def verify(placet: Placet, dave: Person) -> dict[str, bool]:
     (place / "tampered.ndjson").write_bytes(text.replace(b"destructive_call", b"destructive_cull", 1))
     bad = check(place, "tampered.ndjson")
     console.print(f"A copy in which one letter of a reason was changed:\n{indented(bad.stdout + bad.stderr)}")
+    engines = sorted(set(re.findall(rb'"engine":"([^"]+)"', text)))
+    console.print(f"Decided by: {b', '.join(engines).decode()}")
+    wanted = b"opa " if placet.environment.get("PLACET_PDP") == "opa" else b"regorus "
     return {
+        "one engine decided every call": len(engines) == 1 and engines[0].startswith(wanted),
         "the trail verifies offline, and continues the checkpoint that was kept outside": good.returncode == 0,
         "the leaked key is not in the trail": scratch.LEAKED_KEY.encode() not in text,
         "one changed letter is found": bad.returncode == 1,

@@ -29,8 +29,11 @@ class Placet:
         self.url = f"http://127.0.0.1:{port}"
         self.process: subprocess.Popen[bytes] | None = None
         own = {"PLACET_HOME": str(home), "PORT": str(port), "PLACET_LOG_LEVEL": "warning"}
+        if os.environ.get("OPA") == "server":
+            own["PLACET_PDP"] = "opa"
         # The demonstration has servers of its own, whatever the shell points to.
-        self.environment = {k: v for k, v in os.environ.items() if k not in {"DATABASE_URL", "BROKER_URL"}} | own
+        elsewhere = {"DATABASE_URL", "BROKER_URL", "OPA_URL"}
+        self.environment = {name: value for name, value in os.environ.items() if name not in elsewhere} | own
 
     def start(self) -> float:
         """Start it in the background; return the seconds until it was ready. :raises Failed: with its last words."""

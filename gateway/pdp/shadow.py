@@ -58,7 +58,9 @@ class Shadow:
             raise PdpFailed(own.code, own.detail, difference)
         if difference is not None and "allow" in difference["differs"]:
             raise PdpFailed("pdp_differed", "Two policy engines disagree on whether this is allowed.", difference)
-        return replace(own, difference=difference)
+        # OPA has logged its own answer: whoever compares its log with our trail finds it by this.
+        asked_as = other.decision_id if isinstance(other, Reply) else ""
+        return replace(own, difference=difference, decision_id=asked_as)
 
     def _ask(self, question: Question) -> "Future[Reply] | None":
         if time.monotonic() < self._rested:

@@ -10,7 +10,7 @@ from gateway.pdp import shadow
 from registry.models import Environment
 from tests.gateway import opas
 from tests.gateway.stage import effects, fresh, records
-from tests.gateway.test_pdp_opa import ALLOW, http, make, opa, said, use
+from tests.gateway.test_pdp_opa import ALLOW, decided, http, make, opa, said, use
 
 __all__ = ["opa", "use"]
 DENY = {"allow": False, "layers": ALLOW["layers"] | {"release": False}}
@@ -60,6 +60,8 @@ def test_engines_that_agree_leave_no_trace(stage, agent, wire):
     for name, status in (("put", "finished"), ("forbidden", "denied"), ("careful", "parked")):
         outcome, value = make(stage, agent, name, wanted=status)
         assert differed(outcome) is None
+        assert len(decided(outcome)["decision_id"]) == 36
+        assert decided(outcome)["engine"].startswith("regorus ")
         assert len(effects(value)) == (status == "finished")
     assert compared() >= before + 3
     assert wire.questions >= 3

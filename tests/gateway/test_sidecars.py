@@ -21,6 +21,7 @@ from django.core.management import CommandError, call_command
 from gateway import pdp, sidecars
 from gateway.pdp import place
 from registry import bundle_keys, bundles, policies, workspaces
+from registry.models import Pdp
 from tests import embedded
 from tests.gateway import opas
 from tests.gateway.test_pdp import change_rule, drop_signature, other_key, smuggle
@@ -234,6 +235,8 @@ def test_the_command_keeps_a_server_for_an_environment_and_leaves_nothing_behind
         process = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             opas.wait(lambda: ask(published).allow)
+            # Activations wait for it before it has reported for the first time.
+            assert Pdp.objects.get(environment=environment, kind="opa").revision == ""
             (child,) = _children(process.pid)
             if sign == signal.SIGTERM:
                 os.kill(child, signal.SIGKILL)

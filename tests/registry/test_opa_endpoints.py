@@ -156,12 +156,20 @@ def test_a_report_is_kept_and_the_next_one_replaces_it(sidecar, environment, pub
     assert (shown.current, shown.fresh) == (True, True)
 
 
+def test_an_opa_with_a_name_is_the_same_one_after_a_restart(sidecar, environment, published):
+    for started in ("5f3a", "9b1c"):
+        body = {"labels": {"id": started, "name": "opa-1"}, "bundles": {"placet": {"active_revision": started}}}
+        assert sidecar.report(body).status_code == 204
+    assert [(row.name, row.revision) for row in Pdp.objects.filter(environment=environment)] == [("opa-1", "9b1c")]
+
+
 @pytest.mark.parametrize(
     ("body", "status", "expected"),
     [
         (b"{", 400, "body_malformed"),
         (b"[]", 400, "status_malformed"),
         (b"{}", 400, "status_malformed"),
+        (b'{"labels": {"id": "a", "name": 5}}', 400, "status_malformed"),
         (b'{"labels": {"id": 5}}', 400, "status_malformed"),
         (b'{"labels": {"id": ""}}', 400, "status_malformed"),
         (b'{"labels": {"id": "a"}, "bundles": [1]}', 400, "status_malformed"),

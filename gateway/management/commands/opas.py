@@ -15,7 +15,8 @@ from django.db import connection
 from audit import loop
 from gateway.pdp import place
 from gateway.sidecars import Place, Sidecar
-from registry import bundles
+from registry import bundles, clock
+from registry.models import Pdp
 
 MOST = 64  # sidecars of one host: more environments want OPA servers of their own (OPA_URL)
 log = structlog.get_logger(__name__)
@@ -89,6 +90,13 @@ class Keeper:
         if environment not in self.sidecars:
             at = Place(_slug(workspace), name, place.own(workspace, name), f"{socket.gethostname()}:{environment}")
             self.sidecars[environment] = Sidecar(self._binary, at, registry=self._registry)
+            # Activations wait for it from now on, and not only from its first report.
+            Pdp.objects.update_or_create(
+                kind="opa",
+                name=at.name,
+                environment_id=environment,
+                defaults={"revision": "", "last_seen": clock.read()},
+            )
         content = bundles.content_of(environment, revision)
         if content is not None:
             self.sidecars[environment].pin(content)
