@@ -17,6 +17,7 @@ class Departure:
     :param most_bytes: of the whole answer as it comes over the wire, its frame included.
     :ivar status, headers: of an HTTP answer, once there is one.
     :ivar begun: the first byte of the request was handed to the system: from here on it may have happened.
+    :ivar ended: the other side has closed the connection.
     :ivar failure: why it failed, where the protocol between us and the writer cannot carry it.
     """
 
@@ -24,6 +25,7 @@ class Departure:
     most_bytes: float = float("inf")
     begun: bool = False
     received: int = 0
+    ended: bool = False
     failure: Exception | None = None
     status: int = 0
     headers: Mapping[str, str] = field(default_factory=dict)

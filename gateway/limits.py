@@ -16,10 +16,9 @@ from audit import canonical, crash
 from audit.canonical import JSON
 from audit.refusal import Refusal
 from audit.uuid7 import uuid7
-from gateway import breakers, rates, upstreams
+from gateway import allowance, breakers, rates, upstreams
 from registry.resolve import Contract, Release
 
-OUTPUT_TOKENS = 4096  # reserved for a model's answer when neither the caller nor the contract bounds it
 _NO_LIMIT = 2**62
 # No tokenizer makes much more than one token of two bytes of text; what was really used is settled afterwards.
 _BYTES_PER_TOKEN = 2
@@ -180,8 +179,7 @@ def estimate(contract: Contract, arguments: Mapping[str, JSON]) -> Usage:
     """Return the most that a call is expected to use; a tool call uses nothing that is counted here."""
     if contract.kind != "model":
         return NOTHING
-    bound = contract.content.get("parameters", {}).get("max_output_tokens", OUTPUT_TOKENS)
-    output = min(int(arguments.get("max_output_tokens", bound)), int(contract.content.get("context_length", 1 << 30)))
+    output = allowance.output_bound(contract.content, arguments)
     given = -(-len(canonical.dumps(arguments)) // _BYTES_PER_TOKEN)
     return Usage(given + output, _cost(contract, given, output))
 

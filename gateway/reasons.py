@@ -73,6 +73,8 @@ REASONS = {
     "transport_unknown": "There is no such transport.",
     "transport_forbidden": "This transport is for tests.",
     "provider_unknown": "No transport speaks to this model provider.",
+    "model_request_invalid": "The model's server does not take the request.",
+    "model_cut_off": "The model's answer broke off; none of it is used.",
     "script_forbidden": "A scripted model runs in development environments only.",
     "script_exhausted": "No rule of the model's script fits.",
     "script_invalid": "The model's script cannot be followed.",

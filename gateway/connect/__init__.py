@@ -335,8 +335,12 @@ def _fail(error: Exception, mark: Departure) -> NoReturn:
         raise ConnectRefused("egress_timeout", str(error), happened=happened) from error
     if isinstance(error, httpcore2.LocalProtocolError | httpcore2.UnsupportedProtocol):
         raise ConnectRefused("egress_invalid", str(error), happened=happened) from error
-    protocol = isinstance(error, httpcore2.ProtocolError) and "disconnected" not in str(error)
-    code = "egress_protocol_error" if protocol else "egress_unreachable"
+    # An answer that is not whole because the connection ended is no fault of its form.
+    code = (
+        "egress_protocol_error"
+        if isinstance(error, httpcore2.ProtocolError) and not mark.ended
+        else "egress_unreachable"
+    )
     raise ConnectRefused(code, str(error) or repr(error), happened=happened) from error
 
 

@@ -198,8 +198,9 @@ def current() -> Departure:
 
 
 def count(mark: Departure, size: int) -> None:
-    """Add to what was received. :raises ConnectRefused: egress_too_large."""
+    """Add to what was received; nothing means the end. :raises ConnectRefused: egress_too_large."""
     mark.received += size
+    mark.ended = size == 0
     if mark.received > mark.most_bytes:
         raise ConnectRefused("egress_too_large", f"more than {mark.most_bytes} bytes", happened="maybe")
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from audit.canonical import JSON
 from gateway import upstreams
-from gateway.transport import bulkhead, http, mcp, portal, python, scripted
+from gateway.transport import bulkhead, http, mcp, openai, portal, python, scripted
 from gateway.transport.outcome import Contract, Happened, Result, Scope, TransportFailed
 
 __all__ = ["Result", "Scope", "TransportFailed", "close", "invoke", "open"]
@@ -31,7 +31,7 @@ class _Transport(Protocol):
 
 
 _TOOLS: dict[str, _Transport] = {"http": http.invoke, "mcp": mcp.invoke, "python": python.invoke}
-_MODELS: dict[str, _Transport] = {"scripted": scripted.invoke}
+_MODELS: dict[str, _Transport] = {"openai": openai.invoke, "scripted": scripted.invoke}
 
 
 def open() -> None:
