@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from django.db import IntegrityError, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from audit import log
 from audit.refusal import Refusal, not_found
@@ -45,10 +45,12 @@ def approve(
     """
     with transaction.atomic():
         proposal, standing = _lock(proposal, approver, digest)
-        _refuse_blocked(proposal)
+        _refuse_blocked(standing)
         roles = _roles(standing, approver, role)
         authentication.require_recent(proof, proposal.environment, now=now)
         mine = Approval.objects.filter(proposal=proposal, approver=approver, withdrawn_at=None)
+        # Who agrees has no changes left to ask for.
+        taken_back = _take_back(mine.filter(verdict=Approval.Verdict.REQUEST_CHANGES))
         done = set(mine.values_list("version_id", flat=True))
         rows = [
             _row(standing, version, approver, as_role, "approve", comment)
@@ -58,7 +60,7 @@ def approve(
         if not rows:
             raise Refusal("already_approved", _GUARD["approval_unique"], status=409)
         _insert(rows)
-        _record(rows, proposal, actor=approver, now=now, correlation_id=correlation_id, proof=proof)
+        _record([*taken_back, *rows], proposal, actor=approver, now=now, correlation_id=correlation_id, proof=proof)
         if proposal.state == "open" and not quorum.missing(proposal):
             proposals.conclude(proposal, "approved", actor=approver.actor, now=now, correlation_id=correlation_id)
     return rows
@@ -92,8 +94,39 @@ def reject(
     return row
 
 
+def request_changes(
+    proposal: Proposal,
+    *,
+    approver: Person,
+    digest: str,
+    role: str | None,
+    comment: str,
+    now: datetime,
+    correlation_id: str,
+    proof: Authentication | None = None,
+) -> Approval:
+    """Ask for changes: the proposal keeps its state and has no quorum until the request is withdrawn.
+
+    Whatever `approver` approved in it before is taken back. It does not expire.
+
+    :raises Refusal: as `approve`, and comment_missing.
+    """
+    if not comment.strip():
+        raise Refusal("comment_missing", "Say what has to change, in one sentence.", field="comment")
+    with transaction.atomic():
+        proposal, standing = _lock(proposal, approver, digest)
+        roles = _roles(standing, approver, role)
+        as_role = roles.get(proposal.version) or next(iter(roles.values()))
+        taken_back = _take_back(Approval.objects.filter(proposal=proposal, approver=approver, withdrawn_at=None))
+        row = _row(standing, proposal.version, approver, as_role, Approval.Verdict.REQUEST_CHANGES, comment)
+        _insert([row])
+        _record([*taken_back, row], proposal, actor=approver, now=now, correlation_id=correlation_id, proof=proof)
+    return row
+
+
 def withdraw(approval: Approval, *, actor: Person, now: datetime, correlation_id: str) -> list[Approval]:
-    """Take back what `actor` approved in the proposal of `approval`, all of it. Until activation.
+    """Take back what `actor` said in the proposal of `approval`, all of it: approvals until activation, a request for
+    changes at any time. If nothing else was missing, the proposal is approved from then on.
 
     :raises Refusal: not_yours, approval_withdrawn, already_activated.
     """
@@ -101,16 +134,24 @@ def withdraw(approval: Approval, *, actor: Person, now: datetime, correlation_id
         proposal = proposals.lock(approval.proposal)
         if approval.approver_id != actor.pk:
             raise Refusal("not_yours", "Only who gave an approval can take it back.", status=403)
-        rows = list(Approval.objects.filter(proposal=proposal, approver=actor, withdrawn_at=None, verdict="approve"))
+        mine = Approval.objects.filter(proposal=proposal, approver=actor, withdrawn_at=None)
+        rows = list(mine.exclude(verdict=Approval.Verdict.REJECT))
         if not rows:
             raise Refusal("approval_withdrawn", "There is nothing left to withdraw.", status=409)
+        objected = rows[0].verdict == Approval.Verdict.REQUEST_CHANGES
         live = Q(version=proposal.version) | Q(version__pins__part=proposal.version)
-        if SlotHistory.objects.filter(live, environment=proposal.environment, kind="activate").exists():
+        if (
+            not objected
+            and SlotHistory.objects.filter(live, environment=proposal.environment, kind="activate").exists()
+        ):
             detail = "The version has been activated; revoke it, or roll back, instead."
             raise Refusal("already_activated", detail, status=409)
         for row in rows:
             _withdraw(row)
         _record(rows, proposal, actor=actor, now=now, correlation_id=correlation_id, proof=None)
+        running = objected and proposal.state == "open" and proposal.expires_at > clock.read()
+        if running and not quorum.missing(proposal):
+            proposals.conclude(proposal, "approved", actor=actor.actor, now=now, correlation_id=correlation_id)
     return rows
 
 
@@ -137,10 +178,10 @@ def _lock(proposal: Proposal, approver: Person, digest: str) -> tuple[Proposal, 
     return proposal, standing
 
 
-def _refuse_blocked(proposal: Proposal) -> None:
-    """Refuse an approval while anything else than approvals and evidence is missing."""
-    for blocking in quorum.missing(proposal):
-        if blocking.code not in ("approval_missing", "evidence_missing"):
+def _refuse_blocked(standing: Standing) -> None:
+    """Refuse an approval while anything is missing that no person's verdict and no evidence brings."""
+    for blocking in standing.missing():
+        if blocking.code not in quorum.COMES:
             raise Refusal(blocking.code, blocking.detail, status=409, version=blocking.version)
 
 
@@ -189,6 +230,13 @@ def _insert(rows: list[Approval]) -> None:
         detail = _GUARD.get(code, "The database refused the approval.")
         code = "already_approved" if code == "approval_unique" else code
         raise Refusal(code, detail, status=409) from error
+
+
+def _take_back(those: QuerySet[Approval]) -> list[Approval]:
+    rows = list(those)
+    for row in rows:
+        _withdraw(row)
+    return rows
 
 
 def _withdraw(row: Approval) -> None:

@@ -23,20 +23,6 @@ def roles_of(person: Person, workspace_id: UUID, environment: Environment | None
     return frozenset(_standing(person, workspace_id, environment).values_list("role", flat=True))
 
 
-def grants_of(person: Person, workspace_id: UUID) -> list[Grant]:
-    """Return every grant that `person` holds in the workspace; `counting` says what they are worth, without a query."""
-    return list(_held(person, workspace_id))
-
-
-def counting(grants: Iterable[Grant], environment: Environment | None) -> frozenset[str]:
-    """Return the roles that those of one person's `grants` stand for there: what `roles_of` returns."""
-    place = environment.pk if environment is not None else None
-    there = [grant for grant in grants if grant.environment_id in (None, place)]
-    if _protected(environment):
-        there = [grant for grant in there if grant.confirmed_at is not None]
-    return frozenset(grant.role for grant in there)
-
-
 def roles_anywhere(person: Person, workspace_id: UUID) -> frozenset[str]:
     """Return every role that `person` holds somewhere in the workspace: enough to look, never to decide."""
     return frozenset(_held(person, workspace_id).values_list("role", flat=True))

@@ -1,6 +1,6 @@
 """Count what a proposal has against what the charter in force asks, and say in words what is missing."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -9,9 +9,24 @@ from uuid import UUID
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from audit import canonical
 from audit.refusal import Refusal
-from registry import charters, clock, contributors, memberships, statements, versions, workspaces
-from registry.models import Approval, Environment, Evidence, Kind, Lifecycle, Person, Proposal, SlotHistory, Version
+from registry import (
+    charters,
+    clock,
+    contributors,
+    holdings,
+    memberships,
+    precedents,
+    statements,
+    versions,
+    workspaces,
+)
+from registry.holdings import Holding
+from registry.models import Approval, Environment, Evidence, Kind, Lifecycle, Person, Proposal, Version
+
+# What a proposal may lack while people agree to it: it comes later. Everything else has to be mended first.
+COMES = frozenset({"approval_missing", "evidence_missing", "changes_requested"})
 
 
 @dataclass(frozen=True)
@@ -31,62 +46,88 @@ class Missing:
 
 @dataclass(frozen=True)
 class Standing:
-    """What a proposal is about, as it stands now: read it under the locks of `locks.versions`."""
+    """What a proposal is about, as it stands now: read it under the locks of `locks.versions`.
+
+    :param concerned: the version, and the parts that nothing else approved in the environment.
+    :param barred: who contributed to those. :param risks: by version.
+    :param given: by version, the approvals of it that count at this moment, one for each person.
+    :param voided: approvals that a reset of their approver's second factors has voided.
+    :param objections: the requests for changes that stand.
+    """
 
     proposal: Proposal
     charter: Mapping[str, Any]
     concerned: tuple[Version, ...]
     parts: tuple[Version, ...]
     barred: frozenset[UUID]
+    risks: Mapping[UUID, str]
+    given: Mapping[UUID, Sequence[Approval]]
+    voided: Sequence[Approval]
+    objections: Sequence[Approval]
 
     def requirements(self, version: Version) -> list[charters.Requirement]:
         """Return what `version` needs in the environment of the proposal."""
-        return _requirements(self.charter, version, self.proposal.environment)
+        return _requirements(self.charter, version, self.risks[version.pk], self.proposal.environment)
 
     def open_roles(self, version: Version) -> tuple[list[str], list[str]]:
         """Return the roles that `version` still lacks, and all roles that can approve it."""
-        given = _given(self.proposal, version, self.barred)
         every = {role for requirement in self.requirements(version) for role in requirement.roles}
         lacking: set[str] = set()
         for requirement in self.requirements(version):
-            count, unmet = charters.shortfall(requirement, given)
+            count, unmet = charters.shortfall(requirement, [row.role for row in self.given[version.pk]])
             lacking |= set(unmet) or (set(requirement.roles) if count else set())
         return sorted(lacking), sorted(every)
 
+    def missing(self) -> list[Missing]:
+        """Return everything that keeps the proposal from being activated; empty if nothing does."""
+        found = _ended([self.proposal.version, *self.parts])
+        unmapped, failing = _unmapped(self.concerned), _failing(self.concerned)
+        for version in self.concerned:
+            found += unmapped[version.pk] + failing[version.pk]
+            for requirement in self.requirements(version):
+                roles = [row.role for row in self.given[version.pk]]
+                found += _short(version, requirement, roles, _uncounted(self, version))
+        found += [_objection(row, self.proposal.version) for row in self.objections]
+        return found + _gates(self.proposal, self.charter)
+
 
 def standing(proposal: Proposal) -> Standing:
-    """Read how a proposal stands. Parts that are approved in the environment already are no concern of it."""
+    """Read how a proposal stands, in a constant number of queries."""
     _, charter = workspaces.charter_in_force(proposal.workspace_id)
-    parts = versions.parts_of(proposal.version)
-    unapproved = [part for part in parts if not approved_there(part, proposal, charter)]
-    concerned = (proposal.version, *unapproved)
-    barred = contributors.people(version.pk for version in concerned) | {proposal.proposer_id}
-    return Standing(proposal, charter, concerned, tuple(parts), barred)
+    version, parts = proposal.version, versions.parts_of(proposal.version)
+    risks = _risks(version, parts)
+
+    def requirements(part: Version) -> list[charters.Requirement]:
+        return _requirements(charter, part, risks[part.pk], proposal.environment)
+
+    agreed = precedents.approved(parts, proposal, requirements) if parts else frozenset()
+    concerned = (version, *(part for part in parts if part.pk not in agreed))
+    barred = contributors.people(each.pk for each in concerned) | {proposal.proposer_id}
+    standing_now = Q(verdict=Approval.Verdict.APPROVE, expires_at__gt=Now()) | Q(
+        verdict=Approval.Verdict.REQUEST_CHANGES
+    )
+    rows = list(
+        Approval.objects.filter(standing_now, proposal=proposal, withdrawn_at=None)
+        .select_related("approver")
+        .order_by("at", "id")
+    )
+    said = [row for row in rows if row.verdict == Approval.Verdict.APPROVE]
+    held = holdings.of({row.approver_id for row in said}, proposal.workspace_id)
+    given = _given(said, held, proposal, concerned, barred)
+    since = proposal.opened_at
+    voided = [row for row in said if precedents.guarded(proposal) and held[row.approver_id].reset_since(since)]
+    objections = [row for row in rows if row.verdict == Approval.Verdict.REQUEST_CHANGES]
+    return Standing(proposal, charter, concerned, tuple(parts), barred, risks, given, voided, objections)
 
 
 def missing(proposal: Proposal) -> list[Missing]:
     """Return everything that keeps `proposal` from being activated; empty if nothing does."""
-    now = standing(proposal)
-    found = _ended([proposal.version, *now.parts])
-    for version in now.concerned:
-        found += _unmapped(version)
-        found += _failing(version)
-        given = _given(proposal, version, now.barred)
-        for requirement in now.requirements(version):
-            found += _short(version, requirement, given, _uncounted(proposal, version))
-    return found + _gates(proposal, now.charter)
+    return standing(proposal).missing()
 
 
 def usable_roles(person: Person, proposal: Proposal) -> frozenset[str]:
-    """Return the roles in which `person` may approve `proposal`.
-
-    Where the environment is protected, and for a charter, only grants that a second admin had confirmed before the
-    proposal was opened: nobody is made a reviewer for the occasion, nor lent to one by a reset of factors.
-    """
-    environment = proposal.environment
-    if _guarded(proposal):
-        return memberships.confirmed_roles(person, proposal.workspace_id, environment, before=proposal.opened_at)
-    return memberships.roles_of(person, proposal.workspace_id, environment)
+    """Return the roles in which `person` may approve `proposal`."""
+    return precedents.usable(holdings.of([person.pk], proposal.workspace_id)[person.pk], proposal)
 
 
 def require_settled(person: Person, proposal: Proposal) -> None:
@@ -94,7 +135,7 @@ def require_settled(person: Person, proposal: Proposal) -> None:
 
     :raises Refusal: factors_reset.
     """
-    if _guarded(proposal) and memberships.reset_since(person, proposal.opened_at):
+    if precedents.guarded(proposal) and memberships.reset_since(person, proposal.opened_at):
         detail = (
             "Your second factors were reset after this proposal was opened, or no second admin has confirmed the "
             "reset: in a protected environment you can decide about later proposals only."
@@ -102,76 +143,58 @@ def require_settled(person: Person, proposal: Proposal) -> None:
         raise Refusal("factors_reset", detail, status=403)
 
 
-def approved_there(part: Version, proposal: Proposal, charter: Mapping[str, Any]) -> bool:
-    """Say whether `part` is approved in the environment by something else than `proposal`."""
-    live = Q(version=part) | Q(version__pins__part=part)
-    if SlotHistory.objects.filter(live, environment=proposal.environment, kind="activate").exists():
-        return True
-    others = (
-        Proposal.objects.filter(environment=proposal.environment, state="approved", approvals__version=part)
-        .exclude(pk=proposal.pk)
-        .distinct()
-    )
-    for other in others.select_related("environment"):
-        barred = contributors.people([part.pk, other.version_id]) | {other.proposer_id}
-        given = _given(other, part, barred)
-        requirements = _requirements(charter, part, other.environment)
-        if all(charters.shortfall(requirement, given)[0] == 0 for requirement in requirements):
-            return True
-    return False
-
-
-def risk(version: Version) -> str:
-    """Return the risk of a version: a tool's own, the highest among its tools for a release, else low."""
-    if version.kind == Kind.TOOL:
-        return str(versions.content_of(version)["risk"])
-    tools = Version.objects.filter(pinned_by__version=version, kind=Kind.TOOL)
-    return max((str(versions.content_of(tool)["risk"]) for tool in tools), key=charters.RISKS.index, default="low")
-
-
 def label(version: Version) -> str:
     """Return how a version is called in a sentence."""
     return f"{version.kind}/{version.name} ({version.digest[:15]}…)"
 
 
-def _guarded(proposal: Proposal) -> bool:
-    """Say whether only what was settled before the proposal counts: in a protected environment, and for a charter."""
-    return proposal.environment is None or proposal.environment.protected
+def _risks(version: Version, parts: Sequence[Version]) -> dict[UUID, str]:
+    """Return the risk of each: a tool's own, the highest among its tools for a release, else low."""
+    tools = [each.pk for each in (version, *parts) if each.kind == Kind.TOOL]
+    contents = Version.objects.filter(pk__in=tools).values_list("pk", "content") if tools else ()
+    risks = {pk: str(canonical.loads(bytes(content))["risk"]) for pk, content in contents}
+    highest = max(risks.values(), key=charters.RISKS.index, default="low")
+    others = {each.pk: "low" for each in parts} | {version.pk: highest if version.kind == Kind.AGENT else "low"}
+    return others | risks
 
 
 def _requirements(
-    charter: Mapping[str, Any], version: Version, environment: Environment | None
+    charter: Mapping[str, Any], version: Version, risk: str, environment: Environment | None
 ) -> list[charters.Requirement]:
     name = environment.name if environment else None
-    return charters.requirements(charter, kind=version.kind, risk=risk(version), environment=name)
+    return charters.requirements(charter, kind=version.kind, risk=risk, environment=name)
 
 
-def _given(proposal: Proposal, version: Version, barred: frozenset[UUID]) -> list[str]:
-    """Return the role of each person whose approval of `version` in `proposal` counts at this moment."""
-    rows = Approval.objects.filter(
-        proposal=proposal,
-        version=version,
-        digest=version.digest,
-        verdict="approve",
-        withdrawn_at=None,
-        expires_at__gt=Now(),
-    ).select_related("approver")
-    by_person = {row.approver_id: row for row in rows if row.approver_id not in barred}
-    return [row.role for row in by_person.values() if row.role in usable_roles(row.approver, proposal)]
+def _given(
+    rows: Sequence[Approval],
+    held: Mapping[UUID, Holding],
+    proposal: Proposal,
+    concerned: Sequence[Version],
+    barred: frozenset[UUID],
+) -> dict[UUID, list[Approval]]:
+    given: dict[UUID, list[Approval]] = {version.pk: [] for version in concerned}
+    digests = {version.pk: version.digest for version in concerned}
+    for row in rows:
+        # The database lets a person say yes once to each version of a proposal, so each row is another person.
+        if (
+            row.digest == digests.get(row.version_id)
+            and row.approver_id not in barred
+            and row.role in precedents.usable(held[row.approver_id], proposal)
+        ):
+            given[row.version_id].append(row)
+    return given
 
 
-def _uncounted(proposal: Proposal, version: Version) -> str:
+def _objection(row: Approval, version: Version) -> Missing:
+    who = row.approver.get_full_name()
+    detail = f"{who} asked for changes in {label(version)}; propose a new version, or {who} withdraws the request."
+    return Missing("changes_requested", version.digest, detail)
+
+
+def _uncounted(standing: Standing, version: Version) -> str:
     """Return a sentence about each approval that a reset of its approver's second factors has voided."""
-    rows = Approval.objects.filter(proposal=proposal, version=version, verdict="approve", withdrawn_at=None)
-    people = {row.approver_id: row.approver for row in rows.select_related("approver")}.values()
-    names = [
-        person.username
-        for person in people
-        if _guarded(proposal) and memberships.reset_since(person, proposal.opened_at)
-    ]
-    if not names:
-        return ""
-    return f" What {' and '.join(sorted(names))} approved does not count: second factors were reset since."
+    names = sorted(row.approver.username for row in standing.voided if row.version_id == version.pk)
+    return f" What {' and '.join(names)} approved does not count: second factors were reset since." if names else ""
 
 
 def _short(version: Version, requirement: charters.Requirement, given: Iterable[str], uncounted: str) -> list[Missing]:
@@ -199,24 +222,31 @@ def _ended(concerned: Iterable[Version]) -> list[Missing]:
     ]
 
 
-def _unmapped(version: Version) -> list[Missing]:
-    return [
-        Missing(
-            "contributor_unmapped",
-            version.digest,
-            f"The commit identity {row.identity} of {label(version)} belongs to no member; have an admin identify it.",
+def _unmapped(concerned: Iterable[Version]) -> dict[UUID, list[Missing]]:
+    by_id = {version.pk: version for version in concerned}
+    found: dict[UUID, list[Missing]] = {pk: [] for pk in by_id}
+    for row in contributors.unmapped(by_id).order_by("identity"):
+        version = by_id[row.version_id]
+        detail = (
+            f"The commit identity {row.identity} of {label(version)} belongs to no member; have an admin identify it."
         )
-        for row in contributors.unmapped([version.pk]).order_by("identity")
-    ]
+        found[version.pk].append(Missing("contributor_unmapped", version.digest, detail))
+    return found
 
 
-def _failing(version: Version) -> list[Missing]:
-    if not version.checks.exists():
-        return [Missing("checks_missing", version.digest, f"{label(version)} has not been checked; run its checks.")]
-    return [
-        Missing("check_failed", version.digest, f"The check {check.name} of {label(version)} failed.")
-        for check in versions.failing_checks(version)
-    ]
+def _failing(concerned: Iterable[Version]) -> dict[UUID, list[Missing]]:
+    latest = versions.latest_checks(concerned)
+    found: dict[UUID, list[Missing]] = {}
+    for version in concerned:
+        found[version.pk] = [
+            Missing("check_failed", version.digest, f"The check {check.name} of {label(version)} failed.")
+            for check in latest[version.pk]
+            if not check.passed
+        ]
+        if not latest[version.pk]:
+            detail = f"{label(version)} has not been checked; run its checks."
+            found[version.pk] = [Missing("checks_missing", version.digest, detail)]
+    return found
 
 
 def _gates(proposal: Proposal, charter: Mapping[str, Any]) -> list[Missing]:

@@ -3,7 +3,7 @@
 from django.urls import path
 
 from registry import versions
-from registry.api import agreement, artifacts, live, pdps, people, signers
+from registry.api import agreement, artifacts, discussion, live, pdps, people, signers
 
 urlpatterns = [
     path("workspaces/", people.Workspaces.as_view(), name="api-workspaces"),
@@ -41,6 +41,8 @@ urlpatterns = [
     path("proposals/<uuid:pk>/", agreement.OneProposal.as_view(), name="api-proposal"),
     path("proposals/<uuid:pk>/withdrawal/", agreement.Withdrawal.as_view(), name="api-proposal-withdrawal"),
     path("proposals/<uuid:pk>/approvals/", agreement.Approvals.as_view(), name="api-proposal-approvals"),
+    path("proposals/<uuid:pk>/comments/", discussion.Comments.as_view(), name="api-proposal-comments"),
+    path("comments/<uuid:pk>/resolutions/", discussion.Resolutions.as_view(), name="api-comment-resolutions"),
     path("approvals/<uuid:pk>/withdrawal/", agreement.ApprovalWithdrawal.as_view(), name="api-approval-withdrawal"),
     path("slots/", live.Slots.as_view(), name="api-slots"),
     path("slots/<uuid:pk>/", live.OneSlot.as_view(), name="api-slot"),

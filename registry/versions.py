@@ -1,7 +1,7 @@
 """Versions: store one under its digest, find it again, and end its life."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -94,10 +94,18 @@ def parts_of(version: Version) -> list[Version]:
     return list(Version.objects.filter(pinned_by__version=version).defer("content").order_by("kind", "name"))
 
 
+def latest_checks(those: Iterable[Version]) -> dict[UUID, list[Check]]:
+    """Return, by version, the latest check of each name: it is the one that counts."""
+    found: dict[UUID, list[Check]] = {version.pk: [] for version in those}
+    rows = Check.objects.filter(version__in=found).order_by("version_id", "name", "-at", "-id")
+    for check in rows.distinct("version_id", "name"):
+        found[check.version_id].append(check)
+    return found
+
+
 def failing_checks(version: Version) -> list[Check]:
     """Return the latest check of each name that did not pass."""
-    latest = Check.objects.filter(version=version).order_by("name", "-at", "-id").distinct("name")
-    return [check for check in latest if not check.passed]
+    return [check for check in latest_checks([version])[version.pk] if not check.passed]
 
 
 def check_again(version: Version, *, actor: Person, now: datetime, correlation_id: str) -> list[Check]:

@@ -345,6 +345,15 @@ REGISTRY = [
     ),
     Row("GET", f"{V1}proposals/<uuid:pk>/approvals/", may(MEMBERS), one(World.proposal)),
     Row("POST", f"{V1}proposals/<uuid:pk>/approvals/", may("bob", 201), _reviewed, "registry.approval.created"),
+    Row("GET", f"{V1}proposals/<uuid:pk>/comments/", may(MEMBERS), one(World.proposal)),
+    Row(
+        "POST", f"{V1}proposals/<uuid:pk>/comments/", may(MEMBERS, 201), one(World.proposal, text="Why?"),
+        "registry.comment.added",
+    ),
+    Row(
+        "POST", f"{V1}comments/<uuid:pk>/resolutions/", may(MEMBERS, 201), one(World.comment),
+        "registry.comment.resolved",
+    ),
     Row(
         "POST", f"{V1}approvals/<uuid:pk>/withdrawal/", may("bob", 201), one(World.approval),
         "registry.approval.withdrawn",

@@ -17,6 +17,7 @@ from audit import jobs, publisher, records, sequencer
 from gateway import alarms, breakers, credentials, sessions
 from registry import (
     activations,
+    comments,
     memberships,
     opa,
     pdp_credentials,
@@ -165,6 +166,12 @@ class World(Acts):
     def approval(self):
         """Return bob's approval of an open proposal."""
         return self.build.approve(self.proposal(), "bob")[0]
+
+    def comment(self):
+        """Return alice's comment on an open proposal, not settled."""
+        how = self.by("alice")
+        how["author"] = how.pop("actor")
+        return comments.add(self.proposal(), text="Why?", **how)
 
     def agent_version(self):
         """Return a version of a release of an agent that is live nowhere."""

@@ -23,7 +23,7 @@ class ApprovalShape(serializers.Serializer[Any]):
     approver = serializers.UUIDField(source="approver_id")
     username = serializers.CharField(source="approver.username")
     role = serializers.ChoiceField(Role.choices)
-    verdict = serializers.ChoiceField(["approve", "reject"])
+    verdict = serializers.ChoiceField(Approval.Verdict.choices)
     comment = serializers.CharField()
     at = serializers.DateTimeField()
     expires_at = serializers.DateTimeField()
@@ -67,7 +67,7 @@ class NewProposal(serializers.Serializer[Any]):
 
 
 class NewApproval(serializers.Serializer[Any]):
-    verdict = serializers.ChoiceField(["approve", "reject"], default="approve")
+    verdict = serializers.ChoiceField(Approval.Verdict.choices, default=Approval.Verdict.APPROVE)
     role = serializers.CharField(required=False, allow_null=True, default=None)
     comment = serializers.CharField(required=False, allow_blank=True, default="", max_length=10_000)
     digest = serializers.CharField(required=False, help_text="Instead of If-Match.")
@@ -144,7 +144,7 @@ class Approvals(View):
         return self.page(request, proposal.approvals.select_related("approver"), ApprovalShape)
 
     @documented(
-        "Approve or reject",
+        "Approve, ask for changes or reject",
         takes=NewApproval,
         gives=ApprovalShape(many=True),
         code=201,
@@ -161,8 +161,9 @@ class Approvals(View):
             "comment": asks["comment"],
             **decided(request),
         }
-        if asks["verdict"] == "reject":
-            return made(ApprovalShape([approvals.reject(proposal, **says)], many=True).data)
+        if asks["verdict"] != Approval.Verdict.APPROVE:
+            say = approvals.reject if asks["verdict"] == Approval.Verdict.REJECT else approvals.request_changes
+            return made(ApprovalShape([say(proposal, **says)], many=True).data)
         return made(ApprovalShape(approvals.approve(proposal, **says), many=True).data)
 
 

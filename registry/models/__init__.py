@@ -2,6 +2,7 @@
 
 from registry.models.agreement import Activation, Approval, Evidence, Proposal, SlotHistory
 from registry.models.artifacts import Artifact, Check, Contributor, Kind, Lifecycle, Pin, Provenance, Version
+from registry.models.discussion import Comment, Resolution
 from registry.models.identity import FactorReset, Tally
 from registry.models.live import Bundle, Slot, Stop
 from registry.models.pdps import Pdp, PdpCredential, PdpKey
@@ -14,6 +15,7 @@ __all__ = [
     "Artifact",
     "Bundle",
     "Check",
+    "Comment",
     "Contributor",
     "Environment",
     "Evidence",
@@ -29,6 +31,7 @@ __all__ = [
     "Pin",
     "Proposal",
     "Provenance",
+    "Resolution",
     "Role",
     "Signer",
     "Slot",

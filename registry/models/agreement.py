@@ -47,8 +47,16 @@ class Proposal(Row):
 class Approval(Row):
     """One person's verdict on one version, bound to its digest. Only `withdrawn_at` can change, once.
 
-    `version` is the proposal's version or one of its pinned parts. A trigger refuses rows that name a contributor.
+    A request for changes keeps the proposal from its quorum until whoever made it withdraws it. `version` is the
+    proposal's version or one of its pinned parts. A trigger refuses rows that name a contributor.
     """
+
+    class Verdict(models.TextChoices):
+        """What a person says about a proposal."""
+
+        APPROVE = "approve"
+        REJECT = "reject"
+        REQUEST_CHANGES = "request_changes"
 
     proposal = models.ForeignKey(Proposal, on_delete=models.PROTECT, related_name="approvals")
     version = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="approvals")
@@ -69,7 +77,9 @@ class Approval(Row):
                 name="approval_unique",
                 condition=Q(withdrawn_at=None),
             ),
-            models.CheckConstraint(name="approval_verdict", condition=Q(verdict__in=["approve", "reject"])),
+            models.CheckConstraint(
+                name="approval_verdict", condition=Q(verdict__in=["approve", "reject", "request_changes"])
+            ),
             models.CheckConstraint(name="approval_role", condition=Q(role__in=Role.values)),
         ]
 

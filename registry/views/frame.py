@@ -16,8 +16,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
 from audit.refusal import Refusal
-from registry import memberships
-from registry.models import Environment, Grant, Membership, Person, Workspace
+from registry import holdings
+from registry.holdings import Holding
+from registry.models import Environment, Membership, Person, Workspace
 
 P = ParamSpec("P")
 KEPT = ("comment", "role", "reason")
@@ -30,7 +31,7 @@ PART_HEADER = "Placet-Part"  # names the part of a page that an answer is, so th
 class Visit:
     """A member on a page of their workspace.
 
-    :param grants: theirs, all that stand. They decide which buttons appear, never what is allowed.
+    :param held: their grants, all that stand. They decide which buttons appear, never what is allowed.
     :param environments: of the workspace, the protected ones last.
     :param environment: the one that the visitor chose to look at; None: all of them.
     :param now: when the request came in; UTC.
@@ -38,7 +39,7 @@ class Visit:
 
     workspace: Workspace
     person: Person
-    grants: Sequence[Grant]
+    held: Holding
     environments: Sequence[Environment]
     environment: Environment | None
     now: datetime
@@ -47,7 +48,7 @@ class Visit:
     @property
     def roles(self) -> frozenset[str]:
         """Return the roles that the visitor holds anywhere in the workspace: enough to look, never to decide."""
-        return frozenset(grant.role for grant in self.grants)
+        return self.held.everywhere()
 
     @property
     def sorted_roles(self) -> list[str]:
@@ -56,7 +57,7 @@ class Visit:
 
     def roles_in(self, environment: Environment | None) -> frozenset[str]:
         """Return the roles that count in `environment`; None: for the whole workspace."""
-        return memberships.counting(self.grants, environment)
+        return self.held.roles(environment)
 
 
 def page(
@@ -100,7 +101,7 @@ def visit(request: HttpRequest, slug: str) -> Visit:
     made = Visit(
         member.workspace,
         person,
-        memberships.grants_of(person, member.workspace_id),
+        holdings.of([person.pk], member.workspace_id)[person.pk],
         environments,
         next((each for each in environments if each.name == chosen), None),
         timezone.now(),
