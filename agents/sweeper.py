@@ -11,7 +11,7 @@ from django.db import DatabaseError, OperationalError, connection, transaction
 from agents import doorbell, progress, relief, runs
 from agents.models import Run, Step
 from audit import inspections, jobs
-from gateway import calls, trail
+from gateway import calls, tallies, trail
 from registry import clock, upkeep
 
 log = structlog.get_logger(__name__)
@@ -82,6 +82,7 @@ CHORES: Mapping[str, Callable[[datetime], int]] = {
     "woken": lambda now: wake_decided(),
     "rung": lambda now: ring_due(),
     "jobs": Every(5, lambda now: jobs.ring_due()),
+    "tallies": Every(60, tallies.roll_up),
     "inspections": Every(300, inspections.request_due),
 }
 

@@ -225,7 +225,7 @@ def _input(call: Call) -> dict[str, Any]:
         "agent": {"name": call.agent, "release": call.release, "environment": call.environment, "labels": []},
         "session": {"id": str(call.session_id), "labels": []},
         "findings": [],
-        "limits": {},
+        "limits": [],
     }
 
 

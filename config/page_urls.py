@@ -3,7 +3,7 @@
 from django.urls import URLPattern, URLResolver, include, path
 
 from agents import views as agents
-from config.pages import exports, search, trail, views
+from config.pages import exports, reasons, search, trail, views
 from gateway.views import calls, holds, stops
 from registry.views import catalogue, proposals, releases
 
@@ -31,6 +31,8 @@ WORKSPACE: list[URLPattern | URLResolver] = [
     path("artifacts/<slug:kind>/<str:name>/<int:number>/proposals/", proposals.opened, name="proposals-of"),
     path("calls/", calls.calls, name="calls"),
     path("calls/<uuid:pk>/", calls.call, name="call"),
+    path("calls/reasons/", reasons.reasons, name="reasons"),
+    path("calls/<uuid:pk>/disclosure/", calls.disclosed, name="call-disclosure"),
     path("calls/<uuid:pk>/settlement/", calls.settled, name="call-settlement"),
     path("runs/", agents.run_list, name="runs"),
     path("runs/<uuid:pk>/", agents.run, name="run"),

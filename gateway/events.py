@@ -11,6 +11,7 @@ EVENTS = {
     "gateway.call.completed": "The tool answered; the answer was checked, sanitised and kept.",
     "gateway.call.failed": "The call was not executed, or its answer is withheld.",
     "gateway.call.lost": "Nobody can tell whether the attempt was executed.",
+    "gateway.value.revealed": "A person looked at sealed values of a call; why is on record with it.",
     "gateway.call.settled": "A person said what had become of a call whose outcome was unknown.",
     "gateway.pdp.differed": "In shadow mode the two policy engines said different things about one call.",
     "gateway.decision.bypassed": "An OPA server decided something that no call of the gateway asked for.",

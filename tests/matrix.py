@@ -582,6 +582,11 @@ PAGES = [
         "POST", f"{W}calls/<uuid:pk>/settlement/", visits("bob olga", 302), on_page(World.lost, outcome="happened"),
         "gateway.call.settled",
     ),
+    Row("GET", f"{W}calls/reasons/", visits(MEMBERS), here),
+    Row(
+        "POST", f"{W}calls/<uuid:pk>/disclosure/", visits("carol dave"),
+        on_page(World.finished, reason="A customer asked."), "gateway.value.revealed",
+    ),
     Row("GET", f"{W}runs/", visits(MEMBERS), here),
     Row("GET", f"{W}runs/<uuid:pk>/", visits(MEMBERS), on_page(World.begun)),
     Row(

@@ -11,6 +11,7 @@ from gateway.models.credentials import Credential, Key
 from gateway.models.decisions import Alarm, DecisionLog
 from gateway.models.holds import Hold, HoldApproval
 from gateway.models.sessions import Session, SessionLabel, Token
+from gateway.models.tallies import Tally
 
 __all__ = [
     "Alarm",
@@ -27,5 +28,6 @@ __all__ = [
     "RetryBudget",
     "Session",
     "SessionLabel",
+    "Tally",
     "Token",
 ]

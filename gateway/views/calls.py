@@ -1,5 +1,6 @@
 """Calls: what agents asked for, what was decided and why, and what came of it."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,17 +10,20 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
-from audit import records
+from audit import receipts
 from audit.refusal import Refusal
-from gateway import listing, recall, search, settlement
-from gateway.models import Attempt, Call, Hold, SessionLabel
-from gateway.views import filters, told
+from gateway import disclosures, listing, recall, sanitize, search, settlement
+from gateway.models import Call, SessionLabel
+from gateway.views import charts, explained, filters, told, values
 from gateway.views.holds import EFFECTS
-from registry.models import Environment, Version
+from registry.models import Version
 from registry.permissions import READS_TRAIL
+from registry.views import source
 from registry.views.frame import Visit, page
 
 PAGE = listing.PAGE
+MOST_LEAVES = 100
+LONGEST_RESULT = 20_000  # characters that are shown at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,9 @@ def calls(request: HttpRequest, visit: Visit) -> HttpResponse:
     chosen, wrong = filters.read(request.GET)
     before, after = (filters.identity(request.GET.get(name, "")) for name in ("before", "after"))
     listed = listing.page(workspace, chosen, before=before, after=after, size=PAGE)
+    # Figures of everything stand above a list of everything.
+    alone = not (chosen.given or before or after)
+    span = (asked if (asked := request.GET.get("span", "day")) in charts.SPANS else "day") if alone else ""
     context = {
         "rows": _rows(visit, listed.calls),
         "listed": listed,
@@ -47,9 +54,12 @@ def calls(request: HttpRequest, visit: Visit) -> HttpResponse:
         "wrong": wrong,
         "verdicts": list(listing.VERDICTS),
         "states": filters.STATES,
-        "environments": Environment.objects.filter(workspace=visit.workspace).order_by("protected", "name"),
+        "environments": visit.environments,
         "known": {column: search.vocabulary(workspace, column) for column in search.SHARED},
         "given": request.GET,
+        "charts": charts.of(workspace, span=span, now=visit.now) if span else [],
+        "span": span,
+        "spans": charts.SPANS,
         "more_filters": any(request.GET.get(name) for name in ("state", *filters.IDS, *filters.TIMES)),
     }
     return render(request, "gateway/calls.html", context)
@@ -59,6 +69,23 @@ def calls(request: HttpRequest, visit: Visit) -> HttpResponse:
 def call(request: HttpRequest, visit: Visit, pk: UUID) -> HttpResponse:
     """Show one call: the line it went through, the decision in words, its arguments, its result, its records."""
     return show(request, visit, find(visit, pk))
+
+
+@page("POST")
+def disclosed(request: HttpRequest, visit: Visit, pk: UUID) -> HttpResponse:
+    """Show a call with its sealed values, once the reason is on record."""
+    row = find(visit, pk)
+    try:
+        disclosures.reveal(
+            row.pk,
+            person=visit.person,
+            reason=request.POST.get("reason", ""),
+            now=visit.now,
+            correlation_id=visit.correlation_id,
+        )
+    except Refusal as refusal:
+        return show(request, visit, row, refusal)
+    return show(request, visit, row, revealed=True)
 
 
 @page("POST")
@@ -89,50 +116,73 @@ def find(visit: Visit, pk: UUID) -> Call:
     return row
 
 
-def show(request: HttpRequest, visit: Visit, row: Call, refusal: Refusal | None = None) -> HttpResponse:
-    """Return the page of a call, with what was refused there."""
+def show(
+    request: HttpRequest, visit: Visit, row: Call, refusal: Refusal | None = None, *, revealed: bool = False
+) -> HttpResponse:
+    """Return the page of a call, with what was refused there.
+
+    :param revealed: the visitor's reason to see sealed values is on record.
+    """
     workspace = visit.workspace.pk
-    environment = Environment.objects.filter(workspace=visit.workspace, name=row.environment).first()
-    version, content = told.contract(workspace, row.tool_digest)
-    attempts = list(Attempt.objects.filter(call=row).order_by("number"))
-    ids = [record for one in attempts for record in (one.decided_record, one.outcome_record)]
-    lines = told.lines(workspace, ids)
-    by_id = {line.id: line for line in lines}
-    seen = told.attempt(row.decided_record, content, mask=True) if row.decided_record else None
+    environment = next((one for one in visit.environments if one.name == row.environment), None)
+    _, content = told.contract(workspace, row.tool_digest)
+    attempts, lines = explained.tries(row)
+    last = attempts[-1] if attempts else None
+    seen = told.attempt(last.attempt.decided_record, content, mask=True, open=revealed) if last else None
+    release = Version.objects.filter(workspace_id=workspace, digest=row.release).first() if row.release else None
+    subjects = last.decided.body["subjects"] if last and last.decided else {}
+    policies = explained.rules_of(workspace, policy=subjects.get("policy", ""), baseline=subjects.get("baseline", ""))
+    roles = visit.roles_in(environment)
     context = {
         "call": row,
+        "verdict": told.verdict(row.state),
         "took": _took(row),
         "why": told.why(row.code, seen.decision if seen else None),
         "seen": seen,
-        "decided": by_id.get(row.decided_record) if row.decided_record else None,
-        "version": version,
+        "attempts": attempts,
+        "earlier": attempts[:-1],
+        "last": last,
+        "line": explained.steps(last, seen) if last and seen else [],
+        "reasons": policies.told(seen.reasons) if seen else [],
         "effect_words": EFFECTS.get(row.effect, ""),
-        "approved_by": told.approvers(version, row.environment),
-        "release": Version.objects.filter(workspace_id=workspace, digest=row.release).first() if row.release else None,
-        "steps": [(one, by_id.get(one.decided_record), _record(by_id, one.outcome_record)) for one in attempts],
-        "holds": {one.attempt: one for one in Hold.objects.filter(call=row)},
+        "release": release,
+        "parts": explained.parts(workspace, release, row, subjects.get("baseline", "")),
         "labels": SessionLabel.objects.filter(root=row.session.root_id).order_by("at") if row.session else [],
         "records": lines,
-        "may_settle": row.state == Call.State.UNKNOWN and bool(visit.roles_in(environment) & settlement.SETTLERS),
+        "receipts": [(line.event, receipts.reissue(line.id)) for line in lines],
+        "may_settle": row.state == Call.State.UNKNOWN and bool(roles & settlement.SETTLERS),
+        "may_reveal": bool(roles & disclosures.REVEALERS),
         "may_read_trail": bool(visit.roles_in(None) & READS_TRAIL),
+        "revealed": revealed,
+        "reason": request.POST.get("reason", ""),
         "refusal": refusal,
-        **_outcome(row),
+        **_outcome(row, whole="whole" in request.GET, revealed=revealed),
     }
+    leaves = [*(seen.leaves if seen else []), *context["result_leaves"]]
+    context["sealed"] = sum(leaf.sealed for leaf in leaves)
+    context["changed"] = sum(leaf.changed for leaf in seen.leaves) if seen else 0
     return render(request, "gateway/call.html", context, status=refusal.status if refusal else 200)
 
 
-def _record(by_id: dict[UUID, records.Row], pk: UUID | None) -> records.Row | None:
-    return by_id.get(pk) if pk is not None else None
-
-
-def _outcome(row: Call) -> dict[str, Any]:
-    """Return the result as the agent got it, or why there is none to see."""
+def _outcome(row: Call, *, whole: bool, revealed: bool) -> dict[str, Any]:
+    """Return the result as the agent got it, or why there is none to see: leaf by leaf, or as text if it is long."""
+    shown: dict[str, Any] = {"outcome": None, "result_leaves": []}
     if row.state not in ("completed", "failed", "unknown"):
-        return {"outcome": None}
+        return shown
     try:
-        return {"outcome": recall.outcome(row.pk)}
+        shown["outcome"] = recall.outcome(row.pk)
     except Refusal as refusal:
-        return {"outcome": None, "outcome_gone": refusal.detail}
+        return shown | {"outcome_gone": refusal.detail}
+    result = shown["outcome"].result
+    if result is None:
+        return shown
+    findings = sanitize.summary(sanitize.scan(result))
+    leaves = values.leaves(result, findings=findings, mask=True, open=revealed)
+    text = json.dumps(result, ensure_ascii=False, indent=1)
+    if (len(leaves) <= MOST_LEAVES and len(text) <= LONGEST_RESULT) or any(leaf.sealed for leaf in leaves):
+        return shown | {"result_leaves": leaves}
+    cut = len(text) if len(text) > LONGEST_RESULT and not whole else 0
+    return shown | {"result_text": source.plain(text[:LONGEST_RESULT] if cut else text), "result_cut": cut}
 
 
 def _took(row: Call) -> float | None:

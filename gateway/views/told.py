@@ -38,18 +38,20 @@ class Attempt:
         return sorted(toned, key=lambda pair: (pair[1] == "hold", order.get(pair[0].layer, len(order))))
 
 
-def attempt(record: UUID, contract: Mapping[str, Any] | None, *, mask: bool) -> Attempt:
-    """Return what is kept of the attempt that `record` decided. `mask`: as for `values.leaves`."""
+def attempt(record: UUID, contract: Mapping[str, Any] | None, *, mask: bool, open: bool = False) -> Attempt:
+    """Return what is kept of the attempt that `record` decided. `mask` and `open`: as for `values.leaves`."""
     try:
         decision = recall.decision_of(record)
         received, executed = recall.arguments_of(record)
+        if decision is None:  # the record is there, and its values are not
+            return Attempt(None, [], None, erased=True)
     except Refusal as refusal:
         if refusal.status not in (404, 410):
             raise
         return Attempt(None, [], None, erased=True)
     document = _document(record)
     findings = document.get("findings", ()) if document else ()
-    rows = values.leaves(executed, received=received, findings=findings, contract=contract, mask=mask)
+    rows = values.leaves(executed, received=received, findings=findings, contract=contract, mask=mask, open=open)
     return Attempt(decision, rows, document, erased=False)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from audit.canonical import JSON
 
 TAKEN_OUT = "(taken out)"
-PRIVATE = ("secret.", "pii.")
+PRIVATE = ("secret.", "pii.")  # kinds of findings
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,8 @@ class Leaf:
 
     :param changed: an obligation changed it.
     :param was: (value,) as received, if it was changed and may be shown: what was redacted stays redacted here.
-    :param masked: the value is a secret that the page does not need to show.
+    :param masked: the value may be personal or secret, and the page does not need to show it.
+    :param sealed: something of it is not shown: the value, or what it was.
     :param findings: what the sanitiser found there: {kind, severity}.
     :param meaning: what the tool's contract says about it.
     """
@@ -26,22 +27,26 @@ class Leaf:
     changed: bool = False
     was: tuple[JSON, ...] = ()
     masked: bool = False
+    sealed: bool = False
     findings: tuple[Mapping[str, Any], ...] = ()
     destination: bool = False
     meaning: str = ""
 
 
 def leaves(
-    executed: Mapping[str, JSON],
+    executed: JSON,
     *,
-    received: Mapping[str, JSON] | None = None,
+    received: JSON = None,
     findings: Iterable[Mapping[str, Any]] = (),
     contract: Mapping[str, Any] | None = None,
     mask: bool,
+    open: bool = False,
 ) -> list[Leaf]:
     """Return every leaf of `executed`, and those of `received` that were taken out.
 
-    :param mask: hide secrets that no policy redacted. Who approves has to see what runs; who looks back need not.
+    :param mask: hide what may be personal or secret and no policy redacted. Who approves has to see what runs; who
+        looks back need not.
+    :param open: show all of it, what was redacted too: for somebody whose reason is on record.
     """
     now = dict(flat(executed))
     before = dict(flat(received)) if received is not None else now
@@ -53,14 +58,15 @@ def leaves(
     for pointer in [*now, *(one for one in before if one not in now)]:
         value, own = now.get(pointer, TAKEN_OUT), tuple(found.pop(pointer, ()))
         changed = pointer in before and before[pointer] != value
-        private = any(finding["kind"].startswith(PRIVATE) for finding in own)
+        private = any(finding["kind"].startswith(PRIVATE) for finding in own) and not open
         rows.append(
             Leaf(
                 pointer,
                 value,
                 changed,
                 (before[pointer],) if changed and not private else (),
-                mask and not changed and any(finding["kind"].startswith("secret.") for finding in own),
+                mask and private and not changed,
+                private and (mask or changed),
                 own,
                 any(pointer == place or pointer.startswith(f"{place}/") for place in leads_out),
                 _meaning(pointer, contract),
