@@ -83,6 +83,7 @@ class Run(Row):
         ]  # fmt: skip
         indexes: ClassVar = [
             models.Index(fields=["workspace_id", "-id"], name="run_newest"),
+            models.Index(fields=["workspace_id", "-id"], condition=Q(state="waiting"), name="run_waits"),
             models.Index(fields=["session"], condition=~Q(state__in=ENDED_RUN), name="run_unfinished"),
         ]
 

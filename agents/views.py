@@ -9,7 +9,7 @@ from uuid import UUID
 from django.contrib import messages
 from django.db.models import Count
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import redirect
 
 from agents import endings, reasons, runs, states, steps, stories
 from agents.models import Run, Step
@@ -19,7 +19,7 @@ from gateway.models import Attempt, Counter, Lease, SessionLabel
 from gateway.views import told
 from registry import versions
 from registry.models import Environment, Version
-from registry.views.frame import Visit, page
+from registry.views.frame import Visit, live, page
 
 PAGE = 50
 EXACT = ("agent", "environment")
@@ -36,7 +36,7 @@ BUDGETS = (("steps", "calls"), ("tokens", "tokens"), ("cost_micro_usd", "cost_mi
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """A bound of the run: `used` includes what calls under way have reserved."""
+    """A bound of the run: `used` for good, and `reserved` by calls under way."""
 
     name: str
     used: int
@@ -46,15 +46,31 @@ class Budget:
     @property
     def percent(self) -> int:
         """Return the used part, 0 to 100."""
-        return min(100, round(100 * self.used / self.limit)) if self.limit else 100
+        return self._part(self.used)
+
+    @property
+    def reserved_percent(self) -> int:
+        """Return the reserved part, so that both together are at most 100."""
+        return min(100 - self.percent, self._part(self.reserved))
+
+    @property
+    def left(self) -> int:
+        """Return what is neither used nor reserved."""
+        return max(0, self.limit - self.used - self.reserved)
+
+    def _part(self, amount: int) -> int:
+        return min(100, round(100 * amount / self.limit)) if self.limit else 100
 
 
 @page()
 def run_list(request: HttpRequest, visit: Visit) -> HttpResponse:
     """List runs, the newest first; every filter stands in the address."""
+    if request.GET.get("show") == "dead":
+        return _dead_letters(request, visit)
     rows = Run.objects.filter(workspace_id=visit.workspace.pk)
+    narrowed = {"environment": visit.environment.name} if visit.environment else {}
     for name in EXACT:
-        if word := request.GET.get(name, "").strip():
+        if word := request.GET.get(name, "").strip() or narrowed.get(name, ""):
             rows = rows.filter(**{name: word})
     if (state := request.GET.get("state", "")) in STATES:
         rows = rows.filter(state=state)
@@ -64,13 +80,40 @@ def run_list(request: HttpRequest, visit: Visit) -> HttpResponse:
     more, listed = len(listed) > PAGE, listed[:PAGE]
     taken = dict(Step.objects.filter(run__in=listed).values_list("run").annotate(Count("id")))
     context = {
+        "show": "all",
         "rows": [(run, taken.get(run.pk, 0)) for run in listed],
         "next": listed[-1].pk if more else None,
         "states": STATES,
         "given": request.GET,
         "filtered": any(request.GET.get(name) for name in (*EXACT, "state")),
     }
-    return render(request, "agents/runs.html", context)
+    version = [(run.pk, run.state, run.wait, taken.get(run.pk, 0)) for run in listed]
+    return live(request, "agents/runs.html", "agents/listed.html", context, name="runs-list", version=version)
+
+
+def _dead_letters(request: HttpRequest, visit: Visit) -> HttpResponse:
+    """List the steps that were given up, of runs that wait for somebody to say what becomes of them."""
+    waiting = Run.objects.filter(workspace_id=visit.workspace.pk, state=Run.State.WAITING, wait=Run.Wait.PERSON)
+    newest = list(waiting.order_by("-id")[:PAGE])
+    dead = Step.objects.filter(run__in=newest, state=Step.State.DEAD).select_related("run").order_by("-run_id", "no")
+    places = {one.name: one for one in visit.environments}
+    context = {
+        "show": "dead",
+        "dead": [
+            {
+                "step": step,
+                "why": _why(step, ()),
+                "may_requeue": bool(visit.roles_in(places.get(step.run.environment)) & set(_operators(step.run))),
+            }
+            for step in dead
+        ],
+    }
+    version = [(step.pk, step.state) for step in dead]
+    return live(request, "agents/runs.html", "agents/listed.html", context, name="runs-list", version=version)
+
+
+def _operators(row: Run) -> Sequence[str]:
+    return list(runs.operators(row.environment))
 
 
 @page()
@@ -121,6 +164,11 @@ def show(request: HttpRequest, visit: Visit, row: Run, refusal: Refusal | None =
     environment = Environment.objects.filter(workspace=visit.workspace, name=row.environment).first()
     operates = bool(visit.roles_in(environment) & set(runs.operators(row.environment)))
     over = states.ended(row)
+    budgets = _budgets(row, release, visit)
+    moves = [(step.state, step.attempts, step.code) for step in taken]
+    # Seconds pass by themselves: they are no news.
+    spent = [(one.used, one.reserved) for one in budgets if one.name != "seconds"]
+    version = (row.state, row.wait, row.code, moves, spent)
     context = {
         "run": row,
         "why": WAITS.get(row.wait, "") or reasons.REASONS.get(row.code, "") or told.why(row.code, None),
@@ -128,8 +176,7 @@ def show(request: HttpRequest, visit: Visit, row: Run, refusal: Refusal | None =
         "answer": stories.answer_of(row),
         "release": release,
         "steps": _steps(taken),
-        "version": f"{row.state} {row.wait} {row.code} {[(step.state, step.attempts, step.code) for step in taken]}",
-        "budgets": _budgets(row, release, visit),
+        "budgets": budgets,
         "labels": SessionLabel.objects.filter(root=row.session.root_id).order_by("at"),
         "not_undone": endings.not_undone(row),
         "may_cancel": not over and row.cancel_requested_at is None and (operates or row.starter == visit.person.actor),
@@ -137,7 +184,10 @@ def show(request: HttpRequest, visit: Visit, row: Run, refusal: Refusal | None =
         "over": over,
         "refusal": refusal,
     }
-    return render(request, "agents/run.html", context, status=refusal.status if refusal else 200)
+    answer = live(request, "agents/run.html", "agents/progress.html", context, name="run", version=version)
+    if refusal:
+        answer.status_code = refusal.status
+    return answer
 
 
 def _steps(taken: Sequence[Step]) -> list[dict[str, Any]]:
@@ -181,10 +231,10 @@ def _budgets(row: Run, release: Version | None, visit: Visit) -> list[Budget]:
         if name not in bounds:
             continue
         if column:
-            used = getattr(counter, column) if counter else 0
+            used = (getattr(counter, column) if counter else 0) - reserved[column]
         else:
             used = int(((row.finished_at or visit.now) - (row.started_at or row.created_at)).total_seconds())
-        found.append(Budget(name, used, reserved.get(column, 0), bounds[name]))
+        found.append(Budget(name, max(0, used), reserved.get(column, 0), bounds[name]))
     return found
 
 

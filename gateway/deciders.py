@@ -14,10 +14,14 @@ DECIDERS = frozenset({"reviewer", "security"})  # who decides when the policy na
 
 def meet(row: Hold, approvers: Sequence[Person]) -> bool:
     """Say whether these distinct persons, with the roles they hold now, meet every requirement of the hold."""
+    given = counts(row, approvers)
+    return all(count >= demand["quorum"] for count, demand in zip(given, row.requirements, strict=True))
+
+
+def counts(row: Hold, approvers: Sequence[Person]) -> list[int]:
+    """Return, for each requirement of the hold, how many of these persons count for it with the roles they hold now."""
     roles = {person.pk: _roles(person, row) for person in approvers}
-    return all(
-        sum(bool(held & _wanted(demand)) for held in roles.values()) >= demand["quorum"] for demand in row.requirements
-    )
+    return [sum(bool(held & _wanted(demand)) for held in roles.values()) for demand in row.requirements]
 
 
 def refusal(row: Hold, person: Person) -> Refusal | None:

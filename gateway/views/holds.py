@@ -2,25 +2,32 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import redirect
 from django.urls import reverse
 
 from audit.refusal import Refusal
 from gateway import deciders, holds, telemetry
-from gateway.models import Hold, HoldApproval, SessionLabel
-from gateway.views import told
+from gateway.models import Attempt, Hold, HoldApproval, SessionLabel
+from gateway.views import explained, told
 from registry import authentication
-from registry.models import Version
+from registry.models import Slot, Version
 from registry.permissions import READS_TRAIL
 from registry.views import frame
-from registry.views.frame import Visit, page
+from registry.views.frame import Visit, live, page
 
 MOST = 100
+SOON = timedelta(minutes=15)
+RISKS = {
+    "low": "if it is wrong, little is lost",
+    "medium": "if it is wrong, somebody has to put it right",
+    "high": "if it is wrong, the harm may be great or lasting",
+}
 EFFECTS = {
     "read": "reads only",
     "idempotent": "changes something; doing it twice is the same as doing it once",
@@ -31,28 +38,50 @@ EFFECTS = {
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """One requirement of a hold: who is asked, how many, and who has said yes."""
+    """One requirement of a hold: who is asked, how many, and how many have said yes whose word counts."""
 
     code: str
     roles: Sequence[str]
     quorum: int
+    given: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One hold in the list. `soon`: its time is nearly over."""
+
+    hold: Hold
+    approvals: Sequence[HoldApproval]
+    roles: Sequence[str]
+    soon: bool
 
 
 @page()
 def queue(request: HttpRequest, visit: Visit) -> HttpResponse:
     """List the calls that wait for a person; those that the visitor may decide first."""
     state = request.GET.get("state", "open")
-    rows = Hold.objects.filter(workspace_id=visit.workspace.pk)
+    holds_here = Hold.objects.filter(workspace_id=visit.workspace.pk)
+    if visit.environment is not None:
+        holds_here = holds_here.filter(environment=visit.environment.name)
     if state == "open":
-        listed = list(rows.filter(state="open", expires_at__gt=visit.now).order_by("expires_at", "id")[:MOST])
+        listed = list(holds_here.filter(state="open", expires_at__gt=visit.now).order_by("expires_at", "id")[:MOST])
     else:
-        state, listed = "decided", list(rows.exclude(state="open").order_by("-id")[:MOST])
+        state, listed = "decided", list(holds_here.exclude(state="open").order_by("-id")[:MOST])
     given: dict[UUID, list[HoldApproval]] = {}
     for approval in HoldApproval.objects.filter(hold__in=listed).select_related("approver").order_by("at"):
         given.setdefault(approval.hold_id, []).append(approval)
-    wanted = {hold.pk: sorted({role for demand in hold.requirements for role in _roles(demand)}) for hold in listed}
-    context = {"state": state, "rows": [(hold, given.get(hold.pk, []), wanted[hold.pk]) for hold in listed]}
-    return render(request, "gateway/holds.html", context)
+    rows = [
+        Waiting(
+            hold,
+            given.get(hold.pk, []),
+            sorted({role for demand in hold.requirements for role in _roles(demand)}),
+            hold.expires_at - visit.now < SOON,
+        )
+        for hold in listed
+    ]
+    context = {"state": state, "groups": _groups(visit, rows) if state == "open" else [("", rows)], "any": rows}
+    version = [state, *((row.hold.pk, row.hold.state, len(row.approvals), row.soon) for row in rows)]
+    return live(request, "gateway/holds.html", "gateway/waiting.html", context, name="holds-list", version=version)
 
 
 @page()
@@ -102,6 +131,19 @@ def find(visit: Visit, pk: UUID) -> Hold:
     return row
 
 
+def _groups(visit: Visit, rows: Sequence[Waiting]) -> list[tuple[str, Sequence[Waiting]]]:
+    """Return what the visitor may decide before what waits for others."""
+    excluded = deciders.refusals([row.hold for row in rows], visit.person)
+    own = {visit.person.pk}
+    mine = [
+        row
+        for row, refusal in zip(rows, excluded, strict=True)
+        if refusal is None and own.isdisjoint(one.approver_id for one in row.approvals)
+    ]
+    others = [row for row in rows if row not in mine]
+    return [(title, group) for title, group in (("You can decide", mine), ("Others decide", others)) if group]
+
+
 def _said(row: Hold, word: str) -> str:
     if word == "reject":
         return "You rejected the call. It is denied and will not be executed."
@@ -114,25 +156,32 @@ def _show(request: HttpRequest, visit: Visit, row: Hold, refusal: Refusal | None
     row = find(visit, row.pk)
     version, content = told.contract(visit.workspace.pk, row.tool_digest)
     seen = told.attempt(row.decided_record, content, mask=False)
+    policies = explained.rules_of(visit.workspace.pk, policy=row.policy, baseline=row.baseline)
+    reasons = policies.told(seen.reasons)
     over = row.state == Hold.State.OPEN and row.expires_at <= visit.now
     given = list(row.approvals.select_related("approver").order_by("at"))
+    labels = _labels(row)
     context: dict[str, Any] = {
         "hold": row,
         "call": row.call,
         "state": "expired" if over else row.state,
         "seen": seen,
-        "asks": [pair for pair in seen.reasons if pair[0].code in row.codes],
-        "also": [pair for pair in seen.reasons if pair[0].code not in row.codes],
+        "asks": [one for one in reasons if one.reason.code in row.codes],
+        "also": [one for one in reasons if one.reason.code not in row.codes],
         "obligations": [one for one in (seen.decision.obligations if seen.decision else ()) if one["kind"] != "hold"],
         "version": version,
         "contract": content,
         "effect_words": EFFECTS.get(row.call.effect, ""),
         "approved_by": told.approvers(version, row.environment),
-        "labels": _labels(row),
+        "labels": labels,
         "release": Version.objects.filter(workspace=visit.workspace, digest=row.release).first(),
-        "policies": _policies(visit, row),
+        "policies": [(layer, policies.versions.get(layer), digest) for layer, digest in _digests(row)],
+        "moved": _moved(visit, row),
+        "new_labels": [label for label in labels if label.at > row.opened_at],
+        "voided_by": _voided_by(row),
+        "risk_words": RISKS.get(str(content.get("risk", "")), ""),
         "approvals": given,
-        "demands": [Demand(one["code"], sorted(_roles(one)), one["quorum"]) for one in row.requirements],
+        "demands": _demands(row, given),
         "records": told.lines(visit.workspace.pk, [row.decided_record]),
         "may_read_trail": bool(visit.roles_in(None) & READS_TRAIL),
         "refusal": refusal,
@@ -142,7 +191,11 @@ def _show(request: HttpRequest, visit: Visit, row: Hold, refusal: Refusal | None
     context["why_not"] = excluded.detail if excluded else ""
     context["has_decided"] = any(one.approver_id == visit.person.pk for one in given)
     context["may_decide"] = not over and row.state == "open" and not excluded and not context["has_decided"]
-    return render(request, "gateway/hold.html", context, status=refusal.status if refusal else 200)
+    moves = (context["state"], len(given), len(labels), [pair[0] for pair in context["moved"]])
+    answer = live(request, "gateway/hold.html", "gateway/said.html", context, name="hold-state", version=moves)
+    if refusal:
+        answer.status_code = refusal.status
+    return answer
 
 
 def _roles(demand: dict[str, Any]) -> frozenset[str]:
@@ -154,9 +207,35 @@ def _labels(row: Hold) -> Sequence[SessionLabel]:
     return list(SessionLabel.objects.filter(root=session.root_id).order_by("at", "label")) if session else []
 
 
-def _policies(visit: Visit, row: Hold) -> list[tuple[str, Version | None, str]]:
-    found = {
-        one.digest: one
-        for one in Version.objects.filter(workspace=visit.workspace, digest__in=[row.policy, row.baseline])
-    }
-    return [("policy", found.get(row.policy), row.policy), ("baseline", found.get(row.baseline), row.baseline)]
+def _digests(row: Hold) -> list[tuple[str, str]]:
+    return [("release", row.policy), ("baseline", row.baseline)]
+
+
+def _demands(row: Hold, given: Sequence[HoldApproval]) -> list[Demand]:
+    """Return the requirements with how far each is met."""
+    counted = deciders.counts(row, [one.approver for one in given if one.verdict == HoldApproval.Verdict.APPROVED])
+    return [
+        Demand(one["code"], sorted(_roles(one)), one["quorum"], count)
+        for one, count in zip(row.requirements, counted, strict=True)
+    ]
+
+
+def _moved(visit: Visit, row: Hold) -> list[tuple[str, Version | None, Version]]:
+    """Return what is live by now instead of what the call was parked under: an approval would be void.
+
+    A session keeps its release, so of the two only the baseline can move under it.
+    """
+    slots = Slot.objects.filter(workspace=visit.workspace, environment__name=row.environment, artifact__kind="policy")
+    live_now = slots.filter(artifact__name="baseline", version__isnull=False).select_related("version").first()
+    if live_now is None or live_now.version is None or live_now.version.digest == row.baseline:
+        return []
+    then = Version.objects.filter(workspace=visit.workspace, digest=row.baseline).first()
+    return [("baseline", then, live_now.version)]
+
+
+def _voided_by(row: Hold) -> tuple[str, str]:
+    """Return the code, and what it says, of the attempt that found the hold void; ("", "") if there is none."""
+    if row.state != Hold.State.VOID:
+        return "", ""
+    after = Attempt.objects.filter(call=row.call_id, number__gt=row.attempt).order_by("number").first()
+    return (after.code, told.why(after.code, None)) if after is not None else ("", "")

@@ -112,6 +112,29 @@ def test_the_list_names_who_is_asked_and_how_long_there_is(parked, visitor, stew
     assert "Decide" not in text.replace("Decided", "")
 
 
+def test_what_the_visitor_may_decide_stands_before_what_waits_for_others(parked, visitor, steward, there):
+    mine = words(visitor(steward.people["bob"]).get(there("holds/")))
+    assert "You can decide" in mine
+    assert "You can decide" not in words(visitor(steward.people["alice"]).get(there("holds/")))
+    assert "Others decide" in words(visitor(steward.people["alice"]).get(there("holds/")))
+
+
+def test_the_page_says_how_much_is_missing_and_shows_the_rule_that_asks(parked, page, decide):
+    text = words(page(parked[0], "bob"))
+    assert "0 of 1 approval by reviewer" in text
+    assert "The rule, in policy.rego from line" in text and "holds contains {" in text
+    decide(parked[0], "bob", "approve", comment="Go on.")
+    assert "1 of 1 approval by reviewer" in words(page(parked[0], "bob"))
+
+
+def test_a_hold_says_that_the_baseline_has_moved_since_it_was_parked(parked, page, steward):
+    assert "This hold no longer matches" not in words(page(parked[0], "bob"))
+    # As if it had been parked under an earlier baseline than the live one.
+    Hold.objects.filter(pk=parked[0].pk).update(baseline="sha256:" + "0" * 64)
+    text = words(page(parked[0], "bob"))
+    assert "The baseline of development has changed since:" in text and "an approval would not be used" in text
+
+
 def test_a_hold_past_its_time_is_shown_as_expired_before_the_sweeper_came(steward, page, decide, db):
     from django.db import connection
 
