@@ -1,11 +1,12 @@
-"""Who sent this request: the bearer key of an agent, for REST views and for the call endpoint alike."""
+"""Who sent this request: the bearer key or JWT of an agent, for REST views and for the call endpoint alike."""
 
 from django.http import HttpRequest
+from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
 from audit.refusal import Refusal
-from gateway import credentials
+from gateway import credentials, federation
 from gateway.principal import Principal
 
 
@@ -49,4 +50,7 @@ def bearer(request: HttpRequest) -> Principal:
         raise Refusal(
             "credential_missing", "Send `Authorization: Bearer <key>` with a key of this workspace.", status=401
         )
-    return credentials.authenticate(key.strip())
+    key = key.strip()
+    if federation.looks_like(key):
+        return federation.authenticate(key, now=timezone.now())
+    return credentials.authenticate(key)

@@ -77,7 +77,7 @@ def create(
     :raises Refusal: unknown environment or scope, an expiry in the past or too far, an owner who is no member.
     """
     wanted = sorted(set(scopes))
-    _check(workspace, environment, owner, wanted, expires_at, now)
+    check(workspace, environment, owner, wanted, expires_at, now)
     with transaction.atomic():
         credential = Credential.objects.create(
             workspace=workspace,
@@ -107,7 +107,10 @@ def rotate(
     """Add a key and let the older ones end after `overlap`; claims and sessions go on. Return the new key, once."""
     with transaction.atomic():
         credential = Credential.objects.select_for_update().get(pk=credential.pk)
-        if credential.revoked_at is not None or credential.kind == Credential.Kind.EXECUTOR:
+        if credential.revoked_at is not None or credential.kind in (
+            Credential.Kind.EXECUTOR,
+            Credential.Kind.FEDERATED,
+        ):
             raise Refusal("credential_not_rotatable", "This credential is revoked or has no key.", status=409)
         bearer.check_expiry(expires_at, now)
         with connection.cursor() as cursor:
@@ -230,9 +233,13 @@ def principal_of(credential: UUID) -> Principal:
     )
 
 
-def _check(
+def check(
     workspace: Workspace, environment: str, owner: Person, scopes: list[str], expires_at: datetime, now: datetime
 ) -> None:
+    """Do nothing if a credential like this may be made.
+
+    :raises Refusal: environment_unknown, scope_unknown, scope_conflict, owner_not_member, expiry_out_of_range.
+    """
     if not Environment.objects.filter(workspace=workspace, name=environment).exists():
         detail = f"The workspace has no environment {environment!r}."
         raise Refusal("environment_unknown", detail, status=404, field="environment")

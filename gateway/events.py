@@ -4,6 +4,8 @@ EVENTS = {
     "gateway.credential.created": "A credential and its first key were made.",
     "gateway.credential.rotated": "A credential got a new key; the older ones end after an overlap.",
     "gateway.credential.revoked": "A credential was ended for good.",
+    "gateway.trust.created": "The JWTs of an issuer are believed in an environment, for admitted subjects.",
+    "gateway.trust.revoked": "An issuer's JWTs are no longer believed; the credentials that lived by them have ended.",
     "gateway.session.opened": "A session was opened, bound to one release.",
     "gateway.session.closed": "A person or its opener closed a session.",
     "gateway.session.expired": "A session reached its idle or absolute limit, or its release was followed by another.",

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from gateway.api import breakers, calls, credentials, holds, opa, sessions, stops
+from gateway.api import breakers, calls, credentials, holds, opa, sessions, stops, trusts
 
 urlpatterns = [
     path("tool-calls/", calls.tool_calls, name="tool-calls"),
@@ -19,6 +19,10 @@ urlpatterns = [
         credentials.RevocationsView.as_view(),
         name="credential-revocations",
     ),
+    path("trusts/", trusts.TrustsView.as_view(), name="trusts"),
+    path("trusts/<uuid:trust>/", trusts.TrustView.as_view(), name="trust"),
+    path("trusts/<uuid:trust>/revocations/", trusts.RevocationsView.as_view(), name="trust-revocations"),
+    path("trusts/<uuid:trust>/credentials/", trusts.CredentialsView.as_view(), name="trust-credentials"),
     path("breakers/", breakers.BreakersView.as_view(), name="breakers"),
     path("breakers/<uuid:breaker>/", breakers.BreakerView.as_view(), name="breaker"),
     path("breakers/<uuid:breaker>/resets/", breakers.ResetsView.as_view(), name="breaker-resets"),

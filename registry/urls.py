@@ -10,6 +10,12 @@ urlpatterns = [
     path("workspaces/<uuid:pk>/", people.OneWorkspace.as_view(), name="api-workspace"),
     path("memberships/", people.Memberships.as_view(), name="api-memberships"),
     path("memberships/<uuid:pk>/", people.OneMembership.as_view(), name="api-membership"),
+    path("factor-resets/", people.FactorResets.as_view(), name="api-factor-resets"),
+    path(
+        "factor-resets/<uuid:pk>/confirmation/",
+        people.FactorResetConfirmation.as_view(),
+        name="api-factor-reset-confirmation",
+    ),
     path("grants/", people.Grants.as_view(), name="api-grants"),
     path("grants/<uuid:pk>/", people.OneGrant.as_view(), name="api-grant"),
     path("grants/<uuid:pk>/confirmation/", people.Confirmation.as_view(), name="api-grant-confirmation"),

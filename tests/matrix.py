@@ -19,6 +19,7 @@ from tests.world import DEVELOPMENT, ROLES, World
 
 MEMBERS = "alice bob carol dave olga adam eve"
 V1 = "api/v1/"
+JWKS = {"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}
 
 
 @dataclass(frozen=True)
@@ -200,6 +201,11 @@ def _begun(world: World) -> Ask:
     return Ask(body=body, headers={"Idempotency-Key": fresh("key")})
 
 
+def _admitted(world: World) -> Ask:
+    body = {"subject": fresh("agent"), "agent": "steward", "scopes": ["tools:call"], "expires_at": _expiry(world)}
+    return Ask({"uuid:trust": world.trust().pk}, body)
+
+
 def _pushed(kind: str) -> Callable[[World], Ask]:
     def ask(world: World) -> Ask:
         version = world.lived() if kind == "rollback" else world.agent_version()
@@ -290,6 +296,14 @@ REGISTRY = [
     Row(
         "POST", f"{V1}signers/<uuid:pk>/confirmation/", may("adam", 201), one(lambda world: world.signer("anna")),
         "registry.signer.confirmed",
+    ),
+    Row(
+        "POST", f"{V1}factor-resets/", may("adam", 201),
+        sends(membership=lambda world: _id(world.member()), reason="Came by in person."), "registry.factor.reset",
+    ),
+    Row(
+        "POST", f"{V1}factor-resets/<uuid:pk>/confirmation/", may("adam", 201), one(World.reset),
+        "registry.factor.confirmed",
     ),
     Row("GET", f"{V1}environments/", may(MEMBERS), mine),
     Row(
@@ -435,6 +449,21 @@ GATEWAY = [
         "POST", f"{V1}breakers/<uuid:breaker>/resets/", may("olga", 201), one(World.breaker, "breaker"),
         "gateway.breaker.closed",
     ),
+    Row("GET", f"{V1}trusts/", may(MEMBERS), mine),
+    Row(
+        "POST", f"{V1}trusts/", may("adam", 201),
+        sends(
+            workspace=workspace, environment="development", name="IdP", issuer=lambda world: fresh("https://idp"),
+            audience="placet", jwks=JWKS, algorithms=["Ed25519"],
+        ),
+        "gateway.trust.created",
+    ),
+    Row("GET", f"{V1}trusts/<uuid:trust>/", may(MEMBERS), one(World.trust, "trust")),
+    Row(
+        "POST", f"{V1}trusts/<uuid:trust>/revocations/", may("adam carol", 201), one(World.trust, "trust"),
+        "gateway.trust.revoked",
+    ),
+    Row("POST", f"{V1}trusts/<uuid:trust>/credentials/", may("adam", 201), _admitted, "gateway.credential.created"),
     Row("GET", f"{V1}holds/", may(MEMBERS), mine),
     Row("GET", f"{V1}holds/<uuid:hold>/", may(MEMBERS), one(World.hold, "hold")),
     Row("POST", f"{V1}holds/<uuid:hold>/approvals/", may("bob", 201), _held, "gateway.hold.approved"),

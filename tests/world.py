@@ -14,7 +14,7 @@ from django.test import Client, override_settings
 
 from agents import leases, runs
 from audit import jobs, publisher, records, sequencer
-from gateway import alarms, breakers, credentials, sessions
+from gateway import alarms, breakers, credentials, sessions, trusts
 from registry import (
     activations,
     comments,
@@ -28,7 +28,7 @@ from registry import (
     versions,
     workspaces,
 )
-from registry.models import Person
+from registry.models import FactorReset, Person
 from registry.resolve import Contract
 from tests.agents.acts import Acts, lapse, open_step
 from tests.gateway import conftest as gateway
@@ -147,6 +147,20 @@ class World(Acts):
         """Return an unprotected environment without anything live."""
         name = f"e-{secrets.token_hex(4)}"
         return workspaces.add_environment(self.workspace, name, protected=False, **self.by("adam"))
+
+    def reset(self):
+        """Return a reset of a new member's factors by anna."""
+        at = datetime.now(UTC)
+        return FactorReset.objects.create(person=self.member().person, by=self.people["anna"], reason="Lost.", at=at)
+
+    def trust(self):
+        """Return a trust in an issuer that adam made."""
+        from tests.matrix import JWKS
+
+        return trusts.create(
+            self.build.environment(), name="IdP", issuer=fresh("https://idp"), audience="placet", jwks_url="",
+            jwks=JWKS, algorithms=["Ed25519"], claim="sub", behalf_claim="", longest_seconds=600, **self.by("adam"),
+        )  # fmt: skip
 
     def version(self, *, deprecated=False, ghost=False):
         """Return a version of a tool, alice's; with `ghost` one commit in it is nobody's."""

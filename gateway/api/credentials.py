@@ -44,7 +44,7 @@ class CredentialsView(APIView):
             workspace,
             environment=place.name,
             agent=body["agent"],
-            owner=_owner(workspace.pk, body.get("owner")) or person,
+            owner=owner(workspace.pk, body.get("owner")) or person,
             scopes=body["scopes"],
             expires_at=body["expires_at"],
             name=body["name"],
@@ -52,7 +52,7 @@ class CredentialsView(APIView):
             now=frame.now(),
             correlation_id=frame.correlation_id(request),
         )
-        return _secret(_shown(row) | {"key": key})
+        return _secret(shown(row) | {"key": key})
 
     @extend_schema(
         operation_id="credentials_list",
@@ -64,7 +64,7 @@ class CredentialsView(APIView):
         query = frame.parsed(frame.PageQuery, request.query_params)
         workspace = permissions.workspace_of(request, query.get("workspace"))
         rows = Credential.objects.filter(workspace=workspace).select_related("owner").prefetch_related("keys")
-        return frame.page(request, query, rows, _shown)
+        return frame.page(request, query, rows, shown)
 
 
 class CredentialView(APIView):
@@ -74,7 +74,7 @@ class CredentialView(APIView):
 
     @extend_schema(operation_id="credentials_retrieve", responses={200: shapes.CredentialRow, **frame.refusals()})
     def get(self, request: Request, credential: UUID) -> Response:
-        return Response(_shown(_find(request, credential)))
+        return Response(shown(_find(request, credential)))
 
 
 class RotationsView(APIView):
@@ -98,7 +98,7 @@ class RotationsView(APIView):
             now=frame.now(),
             correlation_id=frame.correlation_id(request),
         )
-        return _secret(_shown(_find(request, credential)) | {"key": key})
+        return _secret(shown(_find(request, credential)) | {"key": key})
 
 
 class RevocationsView(APIView):
@@ -113,7 +113,7 @@ class RevocationsView(APIView):
         row = _find(request, credential)
         actor = _may(request, row, REVOKERS)
         credentials.revoke(row, actor=actor, now=frame.now(), correlation_id=frame.correlation_id(request))
-        return Response(_shown(_find(request, credential)), status=201)
+        return Response(shown(_find(request, credential)), status=201)
 
 
 def _secret(document: dict[str, Any]) -> Response:
@@ -139,7 +139,8 @@ def _may(request: Request, row: Credential, roles: tuple[str, ...]) -> Person:
     return person
 
 
-def _owner(workspace: UUID, username: str | None) -> Person | None:
+def owner(workspace: UUID, username: str | None) -> Person | None:
+    """Return the member of that name. :raises Refusal: owner_not_member."""
     if username is None:
         return None
     row = Membership.objects.filter(workspace_id=workspace, person__username=username).select_related("person").first()
@@ -148,10 +149,11 @@ def _owner(workspace: UUID, username: str | None) -> Person | None:
     return row.person
 
 
-def _shown(row: Credential) -> dict[str, Any]:
+def shown(row: Credential) -> dict[str, Any]:
+    """Return a credential as the API shows it."""
     keys = [
         {name: getattr(key, name) for name in ("prefix", "created_at", "expires_at", "last_used_at")}
         for key in row.keys.all()
     ]
-    shown = {"id": row.pk, "owner": row.owner.username if row.owner else None, "keys": keys}
-    return shown | {name: getattr(row, name) for name in _PLAIN}
+    base = {"id": row.pk, "owner": row.owner.username if row.owner else None, "keys": keys}
+    return base | {name: getattr(row, name) for name in _PLAIN}

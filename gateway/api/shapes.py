@@ -302,3 +302,48 @@ class AlarmPage(Shape):
 
     next = serializers.CharField(allow_null=True)
     results = AlarmRow(many=True)
+
+
+class TrustRequest(Shape):
+    """An issuer whose JWTs are to be believed."""
+
+    workspace = serializers.CharField()
+    environment = serializers.CharField()
+    name = serializers.CharField(max_length=200)
+    issuer = serializers.CharField(max_length=500, help_text="Exactly as `iss` says it.")
+    audience = serializers.CharField(max_length=500, help_text="What `aud` must name: us.")
+    jwks_url = serializers.CharField(max_length=2000, required=False, default="")
+    jwks = serializers.JSONField(required=False, allow_null=True, default=None)
+    algorithms = serializers.ListField(child=serializers.CharField(), default=["RS256"])
+    claim = serializers.CharField(max_length=100, default="sub", help_text="Whose exact value names the credential.")
+    behalf_claim = serializers.CharField(max_length=100, required=False, allow_blank=True, default="")
+    longest_seconds = serializers.IntegerField(default=3600)
+
+
+class TrustRow(TrustRequest):
+    """A trust."""
+
+    id = serializers.UUIDField()
+    created_at = serializers.DateTimeField()
+    created_by = serializers.CharField()
+    revoked_at = serializers.DateTimeField(allow_null=True)
+    fetched_at = serializers.DateTimeField(allow_null=True, help_text="When its keys were last fetched.")
+    failure = serializers.CharField(allow_blank=True, help_text="Why they could not be the last time.")
+
+
+class TrustPage(Shape):
+    """One page of trusts."""
+
+    next = serializers.CharField(allow_null=True)
+    results = TrustRow(many=True)
+
+
+class AdmissionRequest(Shape):
+    """A subject of an issuer, and as what it acts."""
+
+    subject = serializers.CharField(max_length=500)
+    agent = serializers.CharField(max_length=200)
+    scopes = serializers.ListField(child=serializers.CharField())
+    expires_at = serializers.DateTimeField()
+    owner = serializers.CharField(required=False, allow_null=True, default=None, help_text="Username; default: you.")
+    name = serializers.CharField(required=False, allow_blank=True, default="", max_length=200)

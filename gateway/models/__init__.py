@@ -12,6 +12,7 @@ from gateway.models.decisions import Alarm, DecisionLog
 from gateway.models.holds import Hold, HoldApproval
 from gateway.models.sessions import Session, SessionLabel, Token
 from gateway.models.tallies import Tally
+from gateway.models.trusts import KeySet, Trust
 
 __all__ = [
     "Alarm",
@@ -24,10 +25,12 @@ __all__ = [
     "Hold",
     "HoldApproval",
     "Key",
+    "KeySet",
     "Lease",
     "RetryBudget",
     "Session",
     "SessionLabel",
     "Tally",
     "Token",
+    "Trust",
 ]

@@ -15,6 +15,7 @@ class Credential(Row):
     class Kind(models.TextChoices):
         AGENT = "agent", "agent: makes calls"
         OPENER = "opener", "opener: opens sessions for people, makes no calls"
+        FEDERATED = "federated", "federated: makes calls with JWTs of the organisation's provider, has no key"
         EXECUTOR = "executor", "executor: our own durable executor, has no secret"
 
     workspace = models.ForeignKey("registry.Workspace", models.PROTECT, related_name="+")
@@ -23,6 +24,10 @@ class Credential(Row):
     kind = models.TextField(choices=Kind, default=Kind.AGENT)
     name = models.TextField(blank=True, default="", help_text="What people call it.")
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
+    trust = models.ForeignKey("gateway.Trust", models.PROTECT, null=True, related_name="credentials")
+    subject = models.TextField(
+        blank=True, default="", db_default="", help_text="Federated: the exact value of the claim."
+    )
     scopes = texts()
     created_at = models.DateTimeField(db_default=models.functions.Now())
     created_by = models.TextField(help_text="Actor.")
@@ -44,6 +49,16 @@ class Credential(Row):
                 condition=Q(kind="opener", scopes__contains=["sessions:open"])
                 | (~Q(kind="opener") & ~Q(scopes__contains=["sessions:open"])),
                 name="credential_only_openers_open",
+            ),
+            models.CheckConstraint(
+                condition=Q(kind="federated", trust__isnull=False) & ~Q(subject="")
+                | (~Q(kind="federated") & Q(trust__isnull=True, subject="")),
+                name="credential_trust_fits_kind",
+            ),
+            models.UniqueConstraint(
+                fields=["trust", "subject"],
+                condition=Q(kind="federated", revoked_at=None),
+                name="credential_one_of_a_subject",
             ),
             models.UniqueConstraint(
                 fields=["workspace", "environment", "agent"],

@@ -7,10 +7,10 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from audit.refusal import Refusal
-from registry import memberships, permissions, workspaces
+from audit.refusal import Refusal, not_found
+from registry import memberships, people, permissions, workspaces
 from registry.api.exchange import Empty, View, asked, body, decided, documented, environment, gone, made
-from registry.models import Environment, Grant, Membership, Person, Role, Workspace
+from registry.models import Environment, FactorReset, Grant, Membership, Person, Role, Workspace
 
 
 class WorkspaceShape(serializers.Serializer[Any]):
@@ -218,3 +218,44 @@ class Protection(View):
         known = row.protected
         row = workspaces.protect(row, actor=self.person(request), **asked(request))
         return made(EnvironmentShape(row).data, created=not known)
+
+
+class FactorResetShape(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    person = serializers.UUIDField(source="person_id")
+    username = serializers.CharField(source="person.username")
+    by = serializers.UUIDField(source="by_id", allow_null=True)
+    at = serializers.DateTimeField()
+    confirmed_by = serializers.UUIDField(source="confirmed_by_id", allow_null=True)
+    confirmed_at = serializers.DateTimeField(allow_null=True)
+
+
+class NewFactorReset(serializers.Serializer[Any]):
+    membership = serializers.UUIDField()
+    reason = serializers.CharField(max_length=2000, help_text="How you know that it is really them.")
+
+
+class FactorResets(View):
+    """Second factors that were lost and taken away."""
+
+    @documented("Reset the second factors of a member", takes=NewFactorReset, gives=FactorResetShape, code=201)
+    def post(self, request: Request) -> Response:
+        asks = body(request, NewFactorReset)
+        member = self.row(request, Membership.objects.select_related("person"), asks["membership"], "membership")
+        row = people.reset_factors(member.person, by=self.person(request), reason=asks["reason"], **decided(request))
+        return made(FactorResetShape(row).data)
+
+
+class FactorResetConfirmation(View):
+    """A second admin agrees to a reset."""
+
+    http_method_names = ("post", "options")
+
+    @documented("Confirm a reset as a second admin", takes=Empty, gives=FactorResetShape, code=201)
+    def post(self, request: Request, pk: UUID) -> Response:
+        row = FactorReset.objects.select_related("person").filter(pk=pk).first()
+        if row is None:
+            raise not_found("factor-reset")
+        known = row.confirmed_at is not None
+        row = people.confirm_reset(row, actor=self.person(request), **decided(request))
+        return made(FactorResetShape(row).data, created=not known)

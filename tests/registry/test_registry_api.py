@@ -298,7 +298,7 @@ def test_the_matrix_knows_every_address_of_the_registry():
         if str(getattr(included, "urlconf_name", "")).find("registry.urls") >= 0
     }
     # Those with tests of their own.
-    assert names == {*READS, "approvals", "comments", "signers", "pdps", "pdp-credentials"}
+    assert names == {*READS, "approvals", "comments", "signers", "pdps", "pdp-credentials", "factor-resets"}
 
 
 def test_members_read_and_strangers_learn_nothing(rest, rows, workspace, build, people, now):
