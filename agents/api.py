@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from agents import endings, reasons, runs, shapes, steps, stories
+from agents import effects, reasons, runs, shapes, steps, stories
 from agents.models import Run, Step
 from audit.refusal import Refusal, not_found
 from gateway.api import frame
@@ -104,13 +104,15 @@ class CancellationsView(APIView):
         summary="End a run",
         description="Nothing new is decided from here on; what is under way may finish. `not_undone` lists what "
         "cannot be taken back.",
-        request=None,
+        request=shapes.CancellationRequest,
         responses={201: shapes.RunDetail, **frame.refusals(409)},
     )
     def post(self, request: Request, run: UUID) -> Response:
         row = _find(request, run)
+        body = frame.parsed(shapes.CancellationRequest, request.data)
         by, asked_in = _asker(request), frame.correlation_id(request)
-        return Response(_detail(runs.cancel(row, by=by, now=frame.now(), correlation_id=asked_in)), status=201)
+        row = runs.cancel(row, by=by, now=frame.now(), correlation_id=asked_in, compensate=body["compensate"])
+        return Response(_detail(row), status=201)
 
 
 class RequeuesView(APIView):
@@ -179,13 +181,15 @@ def _row(run: Run) -> dict[str, Any]:
 
 
 def _step(step: Step) -> dict[str, Any]:
-    return {"id": step.pk, "call": step.call_id} | {name: getattr(step, name) for name in _STEP}
+    return {"id": step.pk, "call": step.call_id, "undoes": step.undoes.no if step.undoes else None} | {
+        name: getattr(step, name) for name in _STEP
+    }
 
 
 def _detail(run: Run) -> dict[str, Any]:
     return _row(run) | {
         "goal": stories.goal_of(run),
         "answer": stories.answer_of(run),
-        "steps": [_step(step) for step in run.steps.order_by("no")],
-        "not_undone": endings.not_undone(run) if run.cancel_requested_at else [],
+        "steps": [_step(step) for step in run.steps.select_related("undoes").order_by("no")],
+        "not_undone": effects.not_undone(run) if run.cancel_requested_at or run.compensation_session_id else [],
     }

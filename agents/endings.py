@@ -3,16 +3,10 @@
 from datetime import datetime
 from typing import Any
 
-from agents import journal, states
+from agents import effects, journal, sagas, states
 from agents.models import Run, Step
 from audit import crash, log
-from audit.canonical import JSON
 from gateway import sessions
-from gateway.models import Call
-from gateway.principal import Principal
-
-# The tool was executed, or may have been, although nobody saw a result.
-_WITHHELD = ("result_invalid", "result_too_large", "result_quarantined", "outcome_unrecorded", "settled_happened")
 
 
 def succeed(run: Run, answer: str, *, now: datetime) -> None:
@@ -23,50 +17,37 @@ def succeed(run: Run, answer: str, *, now: datetime) -> None:
 
 
 def fail(run: Run, step: Step | None, code: str, *, now: datetime) -> None:
-    """End a locked run without an answer. :param step: the one that it fails at; None if that is done."""
+    """End a locked run without an answer, or begin to undo what it has done.
+
+    :param step: the one that it fails at; None if that is done.
+    """
     if step is not None:
         states.move(step, Step.State.DEAD, code=code, finished_at=now)
+    if sagas.begin(run, because="failed", code=code, actor=journal.EXECUTOR, now=now):
+        close_session(run, now=now)
+        return
     journal.append("agents.run.failed", run, now=now, step=step, data={"code": code})
     _end(run, Run.State.FAILED, code, now)
 
 
 def cancel(run: Run, step: Step | None, *, now: datetime) -> None:
-    """End a locked run whose end was requested. :param step: its open step, locked; None if there is none."""
+    """End a locked run whose end was requested, or begin to undo what it has done if that was requested too.
+
+    :param step: its open step, locked; None if there is none.
+    """
     if step is not None and step.state != Step.State.INDETERMINATE:
         states.move(step, Step.State.DEAD, code=run.cancel_code, finished_at=now)
-    done = not_undone(run)
+    if run.compensate and sagas.begin(run, because="cancelled", code=run.cancel_code, actor=run.cancelled_by, now=now):
+        return
+    done = effects.not_undone(run)
     data: dict[str, Any] = {"code": run.cancel_code, "not_undone": done}
     journal.append("agents.run.cancelled", run, now=now, actor=run.cancelled_by, step=step, data=data)
     _end(run, Run.State.CANCELLED, run.cancel_code, now)
 
 
-def not_undone(run: Run) -> list[dict[str, JSON]]:
-    """Return the calls of a run that changed something, or may have: [{step, name, call, effect, state}]."""
-    listed: list[dict[str, JSON]] = []
-    for step in run.steps.filter(call__isnull=False, kind="tool").select_related("call").order_by("no"):
-        call = step.call
-        if call is None or call.effect in ("", "read"):
-            continue
-        happened = call.state in (Call.State.COMPLETED, Call.State.DECIDED, Call.State.UNKNOWN)
-        if happened or (call.state == Call.State.FAILED and call.code in _WITHHELD):
-            about = {"step": step.no, "name": step.name, "call": str(call.pk)}
-            listed.append(about | {"effect": call.effect, "state": call.state})
-    return listed
-
-
 def close_session(run: Run, *, now: datetime) -> None:
     """Close the session of a run, so that what is asked in it from now on is denied."""
-    executor = Principal(
-        kind="system",
-        id=run.session_id,
-        workspace=run.workspace_id,
-        environment=run.environment,
-        agent=run.agent,
-        owner=None,
-        scopes=frozenset(),
-        on_behalf_of=run.on_behalf_of,
-        actor=journal.EXECUTOR,
-    )
+    executor = journal.principal_of(run)
     sessions.close(run.session_id, by=executor, now=now, correlation_id=run.correlation_id)
 
 

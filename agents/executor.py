@@ -5,10 +5,10 @@ from uuid import UUID
 import structlog
 from django.db import connection
 
-from agents import leases, outcomes, plan, progress, stories
+from agents import leases, outcomes, plan, progress, sagas, stories
 from agents.leases import Claim, Overtaken
 from agents.outcomes import Broken, Later, Meaning
-from agents.plan import End, Story
+from agents.plan import Ask, End, Story
 from audit import crash
 from audit.refusal import Refusal
 from gateway import credentials, pep
@@ -43,11 +43,15 @@ def advance(step_id: UUID) -> None:
 def _perform(claim: Claim) -> tuple[Meaning, Story | None, UUID | None]:
     """Make the call of the claimed step; return what its outcome means and the call's id."""
     run, step = claim.run, claim.step
-    story = None
+    story: Story | None = None
     try:
-        release = resolve.pinned(run.workspace_id, run.environment, run.release)
-        story = stories.read(run, release)
-        ask = plan.next_of(story)
+        if step.undoes_id is not None:
+            compensates: UUID | None = sagas.undone_call(step)
+            session: UUID | None = run.compensation_session_id
+            ask: Ask | End = sagas.ask(run, step)
+        else:
+            story = stories.read(run, resolve.pinned(run.workspace_id, run.environment, run.release))
+            compensates, session, ask = None, run.session_id, plan.next_of(story)
         if isinstance(ask, End):
             return Broken(ask.code or "run_failed"), story, None
         principal = credentials.executor_principal(
@@ -64,7 +68,8 @@ def _perform(claim: Claim) -> tuple[Meaning, Story | None, UUID | None]:
             arguments=ask.arguments,
             key=step.key,
             correlation_id=run.correlation_id,
-            session=run.session_id,
+            session=session,
+            compensates=compensates,
             run={"id": str(run.pk), "step": step.no, "starter": run.starter},
         )
     except Refusal as refusal:

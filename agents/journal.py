@@ -6,6 +6,7 @@ from typing import Any
 
 from agents.models import Run, Step
 from audit import log
+from gateway.principal import Principal
 
 EXECUTOR = "system:executor"
 
@@ -35,6 +36,21 @@ def append(
         now=now,
         subjects=subjects,
         data=about | dict(data or {}),
+    )
+
+
+def principal_of(run: Run) -> Principal:
+    """Return who opens and closes the sessions of a run: the executor, bound to what the run's session is bound to."""
+    return Principal(
+        kind="system",
+        id=run.session_id,
+        workspace=run.workspace_id,
+        environment=run.environment,
+        agent=run.agent,
+        owner=None,
+        scopes=frozenset(),
+        on_behalf_of=run.on_behalf_of,
+        actor=EXECUTOR,
     )
 
 

@@ -52,7 +52,7 @@ def claim(step_id: UUID) -> Claim | None:
         if step is None:
             return None
         run, at = step.run, clock.read()
-        if run.cancel_requested_at is not None:
+        if run.cancel_requested_at is not None and step.undoes_id is None:
             endings.cancel(run, step, now=at)
             return None
         if step.crashes >= POISON:

@@ -11,7 +11,8 @@ from django.db.models.functions import Now
 
 from registry.models.row import Row
 
-OPEN_STEP = ("ready", "leased", "decided", "retry_at", "indeterminate")
+# An indeterminate step is not among them: while it waits for a person, what came before it may be undone.
+OPEN_STEP = ("ready", "leased", "decided", "retry_at")
 ENDED_RUN = ("succeeded", "failed", "cancelled", "compensated", "compensation_failed")
 
 
@@ -57,6 +58,12 @@ class Run(Row):
     cancel_requested_at = models.DateTimeField(null=True)
     cancelled_by = models.TextField(blank=True, default="", help_text="Actor.")
     cancel_code = models.TextField(blank=True, default="")
+    compensate = models.BooleanField(
+        default=False, db_default=False, help_text="Whoever cancelled it wants undone what can be."
+    )
+    compensation_session = models.ForeignKey(
+        "gateway.Session", models.PROTECT, null=True, related_name="+", help_text="Of its compensations."
+    )
 
     class Meta:
         constraints: ClassVar = [
@@ -71,7 +78,8 @@ class Run(Row):
             ),
             models.CheckConstraint(
                 condition=Q(state="waiting", wait__in=["hold", "timer", "budget", "person"])
-                | (~Q(state="waiting") & Q(wait="")),
+                | Q(state="compensating", wait__in=["", "hold", "timer", "budget", "person"])
+                | (~Q(state__in=["waiting", "compensating"]) & Q(wait="")),
                 name="run_waits_for_something",
             ),
             models.CheckConstraint(
@@ -120,6 +128,9 @@ class Step(Row):
     rung_at = models.DateTimeField(db_default=Now(), help_text="When the doorbell last rang for it.")
     call = models.ForeignKey("gateway.Call", models.PROTECT, null=True, related_name="+")
     hold = models.UUIDField(null=True)
+    undoes = models.ForeignKey(
+        "self", models.PROTECT, null=True, related_name="+", help_text="The step that this one compensates."
+    )
     record = models.UUIDField(null=True, help_text="Its sealed values hold what the model sees of the step.")
     created_at = models.DateTimeField(db_default=Now())
     finished_at = models.DateTimeField(null=True)
@@ -147,7 +158,8 @@ class Step(Row):
                 condition=~Q(state="decided") | Q(hold__isnull=False, call__isnull=False), name="step_decided_has_hold"
             ),
             models.UniqueConstraint(fields=["run", "no"], name="step_number_once"),
-            # A run takes one step at a time: whoever works on it cannot be two.
+            # A run takes one step at a time: whoever works on it cannot be two. And undoes each step once.
+            models.UniqueConstraint(fields=["undoes"], name="step_undone_once"),
             models.UniqueConstraint(fields=["run"], condition=Q(state__in=OPEN_STEP), name="step_one_open"),
         ]
         indexes: ClassVar = [

@@ -84,8 +84,8 @@ def retries_of(code: str) -> Retries:
     return LIMITED if code in LIMITS | AWAY else PASSING
 
 
-def weigh(outcome: Outcome, *, kind: str, story: Story) -> Meaning:
-    """Return what `outcome` means for a step of `kind`."""
+def weigh(outcome: Outcome, *, kind: str, story: Story | None) -> Meaning:
+    """Return what `outcome` means for a step of `kind`. :param story: of the run; a tool's step needs none."""
     code = outcome.code
     if code.startswith("budget_"):
         return Broken(code)
@@ -96,7 +96,7 @@ def weigh(outcome: Outcome, *, kind: str, story: Story) -> Meaning:
         return Later(code or "in_flight", "budget" if code in LIMITS else "timer", float(outcome.retry_after or 0))
     if outcome.status == "unknown":
         return Lost(code or "outcome_unknown")
-    if outcome.status == "finished" and kind == "model":
+    if outcome.status == "finished" and kind == "model" and story is not None:
         return Broken("tool_error") if outcome.is_error else Said(plan.answer(story, outcome.result))
     if outcome.status == "finished":
         return Said(plan.observation("error" if outcome.is_error else "result", outcome.result))

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from agents import doorbell, endings, journal, keys, outcomes, plan, states, stories
+from agents import doorbell, endings, journal, keys, outcomes, plan, sagas, states, stories
 from agents.models import Run, Step
 from agents.outcomes import Broken, Later, Lost, Meaning, Parked, Said
 from agents.plan import Ask, End, Story, Turn
@@ -17,6 +17,8 @@ def take_up(run: Run, *, now: datetime) -> None:
     if run.state == Run.State.QUEUED:
         journal.append("agents.run.started", run, now=now)
         states.move(run, Run.State.RUNNING, started_at=now)
+    elif run.state == Run.State.COMPENSATING:
+        sagas.resume(run, now=now)
     elif run.state == Run.State.WAITING:
         journal.append("agents.run.resumed", run, now=now, data={"waited_for": run.wait})
         states.move(run, Run.State.RUNNING, code="")
@@ -24,6 +26,9 @@ def take_up(run: Run, *, now: datetime) -> None:
 
 def apply(run: Run, step: Step, meaning: Meaning, *, story: Story | None, call: UUID | None, now: datetime) -> None:
     """Put on record what came of a leased step, and go on from there."""
+    if step.undoes_id is not None:
+        sagas.apply(run, step, meaning, call=call, now=now)
+        return
     reported: dict[str, Any] = {"crashes": 0}
     if call is not None:
         reported["call_id"] = call
@@ -52,7 +57,10 @@ def apply(run: Run, step: Step, meaning: Meaning, *, story: Story | None, call: 
 
 
 def bury(run: Run, step: Step, code: str, *, now: datetime) -> None:
-    """Give a step up until a person requeues it or cancels the run."""
+    """Give a step up until a person requeues it or cancels the run; a compensation for good."""
+    if step.undoes_id is not None:
+        sagas.give_up(run, step, code, now=now)
+        return
     states.move(step, Step.State.DEAD, code=code)
     _wait(run, "person", code, now, step)
 

@@ -13,6 +13,7 @@ REASONS = {
     "executor_failed": "An error of the executor; the step is tried again.",
     "in_flight": "Another process works on this call.",
     "cancelled": "Somebody cancelled the run.",
+    "compensation_invalid": "The compensation cannot be made from its step.",
     "run_failed": "The run ended.",
 }
 

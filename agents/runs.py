@@ -110,18 +110,29 @@ def start(
     return Run.objects.get(pk=run.pk), True
 
 
-def cancel(run: Run, *, by: Person | Principal, now: datetime, correlation_id: str, code: str = "cancelled") -> Run:
+def cancel(
+    run: Run,
+    *,
+    by: Person | Principal,
+    now: datetime,
+    correlation_id: str,
+    code: str = "cancelled",
+    compensate: bool = False,
+) -> Run:
     """Ask that `run` end. What is under way may finish; nothing new is decided from here on. Idempotent.
 
-    :raises Refusal: not_found, role_missing, run_ended.
+    :param compensate: undo what it has done, as far as its tools' contracts declare how.
+    :raises Refusal: not_found, role_missing, run_ended, run_compensating.
     """
     _check_canceller(by, run)
-    return _cancel(run.pk, actor=by.actor, now=now, correlation_id=correlation_id, code=code)
+    how: dict[str, Any] = {"actor": by.actor, "now": now, "correlation_id": correlation_id}
+    return _cancel(run.pk, **how, code=code, compensate=compensate)
 
 
 def cancel_orphans(*, now: datetime, limit: int = 200) -> int:
     """End the runs whose session was closed or has expired; return how many. For the sweeper."""
     unfinished = Run.objects.filter(cancel_requested_at=None, finished_at=None).exclude(session__state="open")
+    unfinished = unfinished.exclude(state=Run.State.COMPENSATING)
     orphans = list(unfinished.values_list("pk", "session__state")[:limit])
     for pk, state in orphans:
         with contextlib.suppress(Refusal):  # it has ended by itself meanwhile
@@ -129,17 +140,23 @@ def cancel_orphans(*, now: datetime, limit: int = 200) -> int:
     return len(orphans)
 
 
-def _cancel(pk: UUID, *, actor: str, now: datetime, correlation_id: str, code: str) -> Run:
+def _cancel(pk: UUID, *, actor: str, now: datetime, correlation_id: str, code: str, compensate: bool = False) -> Run:
     with transaction.atomic():
         run = Run.objects.select_for_update().get(pk=pk)
         if run.state == Run.State.CANCELLED:
             return run
+        if run.state == Run.State.COMPENSATING:
+            if run.cancel_requested_at is not None:
+                return run
+            detail = "The run is over, and undoes what it has done; to stop that, set a stop for the agent."
+            raise Refusal("run_compensating", detail, status=409)
         if states.ended(run):
             raise Refusal("run_ended", f"The run has {run.state}; there is nothing to cancel.", status=409)
         if run.cancel_requested_at is None:
             run.cancel_requested_at, run.cancelled_by, run.cancel_code = now, actor, code
-            run.save(update_fields=["cancel_requested_at", "cancelled_by", "cancel_code"])
-            data: dict[str, Any] = {"code": code, "asked_in": correlation_id}
+            run.compensate = compensate
+            run.save(update_fields=["cancel_requested_at", "cancelled_by", "cancel_code", "compensate"])
+            data: dict[str, Any] = {"code": code, "asked_in": correlation_id, "compensate": compensate}
             journal.append("agents.cancellation.requested", run, now=now, actor=actor, data=data)
             # From now on the gateway denies what this run asks for.
             endings.close_session(run, now=now)

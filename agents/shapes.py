@@ -18,6 +18,14 @@ class RunRequest(Shape):
     on_behalf_of = serializers.CharField(required=False, max_length=500)
 
 
+class CancellationRequest(Shape):
+    """How a run is to end."""
+
+    compensate = serializers.BooleanField(
+        required=False, default=False, help_text="Undo what it has done, as far as its tools declare how."
+    )
+
+
 class RunQuery(PageQuery):
     """Which runs to list."""
 
@@ -63,6 +71,7 @@ class StepRow(Shape):
     failures = serializers.IntegerField()
     not_before = serializers.DateTimeField(allow_null=True)
     lease_until = serializers.DateTimeField(allow_null=True)
+    undoes = serializers.IntegerField(allow_null=True, help_text="Number of the step that this one compensates.")
     record = serializers.UUIDField(allow_null=True)
     created_at = serializers.DateTimeField()
     finished_at = serializers.DateTimeField(allow_null=True)
@@ -84,7 +93,7 @@ class RunDetail(RunRow):
     goal = serializers.CharField(allow_null=True, help_text="Null when it was erased.")
     answer = serializers.CharField(allow_null=True)
     steps = StepRow(many=True)
-    not_undone = Change(many=True, help_text="What a cancelled run did, or may have done; else empty.")
+    not_undone = Change(many=True, help_text="What a cancelled or compensated run did, or may have done, and stays.")
 
 
 class RunPage(Shape):

@@ -15,7 +15,7 @@ RUN: Mapping[str, frozenset[str]] = MappingProxyType(
         "succeeded": frozenset(),
         "failed": frozenset(),
         "cancelled": frozenset(),
-        # A run of which no tool declares a compensation never comes here.
+        # A run that has done nothing for which a compensation is declared never comes here.
         "compensating": frozenset({"compensated", "compensation_failed"}),
         "compensated": frozenset(),
         "compensation_failed": frozenset(),

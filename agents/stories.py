@@ -49,7 +49,11 @@ def read(run: Run, release: Release) -> Story:
     """Return the story of `run` so far. :raises Refusal: value_erased: its data subject is gone; as `begin`."""
     asked = sealed.open_value(run.created_record, "/data/asked")
     story = begin(release, asked["goal"], asked["inputs"])
-    done = run.steps.filter(state="done", record__isnull=False).order_by("no").values_list("kind", "name", "record")
+    done = (
+        run.steps.filter(undoes=None, state="done", record__isnull=False)
+        .order_by("no")
+        .values_list("kind", "name", "record")
+    )
     turns = [Turn(kind, name, sealed.open_value(record, "/data/output")) for kind, name, record in done if record]
     return extended(story, *turns)
 

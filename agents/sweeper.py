@@ -17,8 +17,10 @@ from registry import clock, upkeep
 log = structlog.get_logger(__name__)
 MOST = 500  # steps a round
 RING_AGAIN = 5.0  # seconds after which a ring that nobody answered counts as lost
+_WAITING = ("waiting", "compensating")
 _WOKEN = """
 SELECT s.id, s.run_id FROM agents_step s JOIN gateway_call c ON c.id = s.call_id
+JOIN agents_run r ON r.id = s.run_id AND (r.state = 'waiting' OR r.state = 'compensating' AND s.undoes_id IS NOT NULL)
 LEFT JOIN gateway_hold h ON h.id = s.hold
 WHERE s.state = 'decided' AND (c.state <> 'parked' OR h.state <> 'open' OR h.expires_at <= now())
    OR s.state = 'indeterminate' AND c.state IN ('completed', 'failed', 'denied')
@@ -42,7 +44,7 @@ def wake_decided() -> int:
     woken = 0
     for step_id, run_id in found:
         with transaction.atomic():
-            run = Run.objects.select_for_update(skip_locked=True).filter(pk=run_id, state="waiting").first()
+            run = Run.objects.select_for_update(skip_locked=True).filter(pk=run_id, state__in=_WAITING).first()
             if run is None:
                 continue
             step = Step.objects.select_for_update().get(pk=step_id)

@@ -11,7 +11,7 @@ from django.db.models import Count
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from agents import endings, reasons, runs, states, steps, stories
+from agents import effects, reasons, runs, states, steps, stories
 from agents.models import Run, Step
 from audit.refusal import Refusal
 from gateway import recall
@@ -160,7 +160,7 @@ def show(request: HttpRequest, visit: Visit, row: Run, refusal: Refusal | None =
     """Return the page of a run, with what was refused there."""
     row = find(visit, row.pk)
     release = Version.objects.filter(workspace=visit.workspace, digest=row.release).first()
-    taken = list(row.steps.select_related("call").order_by("no"))
+    taken = list(row.steps.select_related("call", "undoes").order_by("no"))
     environment = Environment.objects.filter(workspace=visit.workspace, name=row.environment).first()
     operates = bool(visit.roles_in(environment) & set(runs.operators(row.environment)))
     over = states.ended(row)
@@ -178,7 +178,7 @@ def show(request: HttpRequest, visit: Visit, row: Run, refusal: Refusal | None =
         "steps": _steps(taken),
         "budgets": budgets,
         "labels": SessionLabel.objects.filter(root=row.session.root_id).order_by("at"),
-        "not_undone": endings.not_undone(row),
+        "not_undone": effects.not_undone(row),
         "may_cancel": not over and row.cancel_requested_at is None and (operates or row.starter == visit.person.actor),
         "may_requeue": operates and row.state == Run.State.WAITING,
         "over": over,

@@ -14,6 +14,8 @@ def append_decided(facts: Facts, decision: Decision, verdict: str, code: str) ->
     subjects = {"call": str(claim.id)}
     if request.instead_of is not None:
         subjects["instead_of"] = str(request.instead_of)
+    if request.compensates is not None:
+        subjects["compensates"] = str(request.compensates)
     if facts.session is not None:
         subjects["session"] = str(facts.session.id)
     if release is not None:

@@ -21,6 +21,7 @@ class Request:
     :param run: {"id", "step", "starter"} of the durable run that makes the call, or None.
     :param timeout_ms: the caller's patience with the tool; the contract's own limit may be shorter.
     :param instead_of: the call in whose place this one is made, see gateway.fallbacks; no door takes it from a caller.
+    :param compensates: the call that this one undoes. It has the budgets of its session, not of its run.
     """
 
     kind: Literal["tool", "model"]
@@ -32,6 +33,7 @@ class Request:
     run: Mapping[str, JSON] | None = None
     timeout_ms: int | None = None
     instead_of: UUID | None = None
+    compensates: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,7 +164,7 @@ def _reserve(facts: Facts, timeout: float) -> limits.Reserved:
         fence=claim.fence,
         first=claim.number == 1,
         session=at.session.id,
-        run=UUID(facts.request.run["id"]) if facts.request.run else None,
+        run=UUID(facts.request.run["id"]) if facts.request.run and not facts.request.compensates else None,
         release=at.release,
         contract=at.contract,
         arguments=facts.request.arguments,

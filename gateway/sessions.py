@@ -46,6 +46,13 @@ INSERT INTO gateway_session (id, workspace_id, environment, agent, release, poli
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 'open', %s, now() + %s * interval '1 s')
 ON CONFLICT (credential_id) WHERE sticky AND state = 'open' DO NOTHING
 """
+_BRANCH = """
+INSERT INTO gateway_session (id, workspace_id, environment, agent, release, policy, credential_id, opener, on_behalf_of,
+    request, request_source, parent_id, root_id, sticky, state, idle_seconds, expires_at)
+SELECT %s, workspace_id, environment, agent, release, policy, credential_id, %s, on_behalf_of,
+    NULL, 'none', id, root_id, false, 'open', NULL, now() + %s * interval '1 s'
+FROM gateway_session WHERE id = %s RETURNING workspace_id, environment, agent, release
+"""
 _LABEL = """
 INSERT INTO gateway_sessionlabel (id, root_id, label, call)
 SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::uuid[]) ON CONFLICT (root_id, label) DO NOTHING
@@ -156,6 +163,27 @@ def open(
         _record("gateway.session.opened", by.actor, pk, release, now, correlation_id, trusted=vouched)
     crash.point("gateway.session_opened")
     return Session.objects.get(pk=pk)
+
+
+def branch(parent: UUID, *, by: Principal, now: datetime, correlation_id: str) -> UUID:
+    """Open a session beside `parent`, in the caller's transaction: same release, credential and labels; return its id.
+
+    The parent may be closed already: this is for what has to be asked after its end.
+    """
+    pk = uuid7()
+    with connection.cursor() as cursor:
+        cursor.execute(_BRANCH, [pk, by.actor, LONGEST.total_seconds(), parent])
+        workspace, environment, agent, release = cursor.fetchone()
+    log.append(
+        "gateway.session.opened",
+        workspace=workspace,
+        actor=by.actor,
+        correlation_id=correlation_id,
+        now=now,
+        subjects={"session": str(pk), "release": release, "parent": str(parent)},
+        data={"environment": environment, "agent": agent},
+    )
+    return pk
 
 
 def close(session: UUID, *, by: Person | Principal, now: datetime, correlation_id: str) -> Session:

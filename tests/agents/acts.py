@@ -6,7 +6,7 @@ from agents import executor, runs, sweeper
 from agents.models import Run, Step
 from audit import canonical
 from registry import clock
-from tests.gateway.stage import TOOLS, Stage, fresh, release_policy
+from tests.gateway.stage import TOOLS, Stage, fresh, let_time_pass, query, release_policy
 from tests.registry.builders import MODEL, PROMPT
 
 GOAL = {"take": {"from": "goal"}}
@@ -79,7 +79,8 @@ class Acts(Stage):
         for _ in range(rounds):
             run.refresh_from_db()
             step = open_step(run)
-            if (run.state not in ("queued", "running") and run.wait not in ("timer", "budget")) or step is None:
+            busy = run.state in ("queued", "running") or (run.state == "compensating" and not run.wait)
+            if (not busy and run.wait not in ("timer", "budget")) or step is None:
                 return run
             hurry(step)
             executor.advance(step.pk)
@@ -137,3 +138,13 @@ def records(run):
 def states_of(run):
     """Return (state, wait, code) as they are in the database."""
     return Run.objects.values_list("state", "wait", "code").get(pk=run.pk)
+
+
+def recover(acts, run):
+    """Let the leases of the dead run out, and let others go on."""
+    step = open_step(run)
+    if step is not None:
+        lapse(step)
+        for (pk,) in query("SELECT id FROM gateway_call WHERE correlation_id = %s", run.correlation_id):
+            let_time_pass(pk)
+    return acts.work(run)

@@ -6,7 +6,8 @@ import time
 import pytest
 from django.db import connection
 
-from agents import endings, executor, leases, runs
+from agents import executor, leases, runs
+from agents.effects import not_undone
 from audit.refusal import Refusal
 from gateway import holds, pep, sessions
 from gateway.models import Hold
@@ -70,7 +71,7 @@ def test_what_is_under_way_may_finish_and_is_reported_as_not_undone(acts):
     slow.join()
     run.refresh_from_db()
     assert (run.state, run.code) == ("cancelled", "cancelled")
-    [change] = endings.not_undone(run)
+    [change] = not_undone(run)
     assert (change["step"], change["name"], change["effect"], change["state"]) == (2, "put", "idempotent", "completed")
     assert records(run)[-1][1]["not_undone"] == [change]
     assert len(effects(value)) == before + 1
@@ -94,7 +95,7 @@ def test_a_lost_unsafe_call_stays_indeterminate_and_is_reported(acts):
     run = acts.run([{"when": {"step": 1}, "call": [call("launch", "lost")]}, {"say": "done"}])
     run = cancel(acts, run)
     assert steps(run)[1][2] == "indeterminate"
-    assert [(change["name"], change["state"]) for change in endings.not_undone(run)] == [("launch", "unknown")]
+    assert [(change["name"], change["state"]) for change in not_undone(run)] == [("launch", "unknown")]
 
 
 def test_a_run_whose_session_is_closed_is_ended_safely(acts):

@@ -1,11 +1,8 @@
 """Whatever moment a worker dies in: no run is lost, no effect comes without its decision, and none comes twice."""
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,9 +11,8 @@ from agents import leases, runs
 from agents.models import Run
 from gateway import holds, pep
 from gateway.models import Attempt, Hold
-from tests import embedded
-from tests.agents.acts import call, lapse, open_step, states_of, steps, trail, wake
-from tests.gateway.stage import fresh, let_time_pass, query
+from tests.agents.acts import call, lapse, open_step, recover, states_of, steps, trail, wake
+from tests.gateway.stage import fresh
 
 # On the way of a step, in the order in which they come.
 STEP = [
@@ -38,34 +34,8 @@ EXECUTED = STEP[STEP.index("gateway.invoked") :]
 ENDING = ["agents.recording", "agents.ending", "gateway.session_closed"]
 STARTING = ["gateway.session_opened", "agents.creating", "agents.created"]
 OTHERS = ["agents.cancelled", "agents.requeued"]
-
-
-@pytest.fixture(scope="module")
-def _victim():
-    """Return a function that gives orders to tests/agents/victim.py."""
-    environment = embedded.environment(Path(os.environ["PLACET_HOME"]))
-    environment |= {"DJANGO_SETTINGS_MODULE": "tests.settings", "PLACET_DECISION_TIMEOUT_MS": "10000"}
-    command = [sys.executable, "-m", "tests.agents.victim"]
-    with subprocess.Popen(
-        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-
-        def carry_out(**order):
-            print(json.dumps(order), file=process.stdin, flush=True)
-            return int(process.stdout.readline())
-
-        yield carry_out
-        process.stdin.close()
-
-
-@pytest.fixture
-def victim(_victim, acts, tmp_path):
-    """The same, warm: it has made one call."""
-    if not hasattr(acts, "warm"):
-        acts.scripted([{"say": "done"}])
-        assert _victim(do="advance", step=str(open_step(acts.start()).pk), log=str(tmp_path / "warm")) == 0
-        acts.warm = True
-    return _victim
+# In tests/agents/test_sagas.py.
+UNDOING = ["agents.compensating", "agents.undoing"]
 
 
 @pytest.fixture
@@ -88,21 +58,11 @@ def acting(acts, victim, tmp_path, monkeypatch):
     return die
 
 
-def recover(acts, run):
-    """Let the leases of the dead run out, and let others go on."""
-    step = open_step(run)
-    if step is not None:
-        lapse(step)
-        for (pk,) in query("SELECT id FROM gateway_call WHERE correlation_id = %s", run.correlation_id):
-            let_time_pass(pk)
-    return acts.work(run)
-
-
 def test_every_point_of_the_executor_is_tried():
     root = Path(__file__).resolve().parents[2]
     source = "".join(path.read_text() for path in root.glob("agents/**/*.py"))
     points = set(re.findall(r'crash\.point\("(.+?)"\)', source))
-    tried = {*STEP, *ENDING, *STARTING, *OTHERS}
+    tried = {*STEP, *ENDING, *STARTING, *OTHERS, *UNDOING}
     assert points == {point for point in tried if point.startswith("agents.")}
 
 
