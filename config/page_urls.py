@@ -5,18 +5,20 @@ from django.urls import URLPattern, URLResolver, include, path
 from agents import views as agents
 from config.pages import exports, reasons, search, trail, views
 from gateway.views import calls, holds, stops
-from registry.views import catalogue, proposals, releases
+from registry.views import catalogue, comments, proposals, queue, releases
 
 app_name = "pages"
 WORKSPACE: list[URLPattern | URLResolver] = [
     path("", views.home, name="home"),
     path("environment/", views.environment, name="environment"),
     path("search/", search.search, name="search"),
-    path("proposals/", proposals.queue, name="proposals"),
+    path("proposals/", queue.queue, name="proposals"),
     path("proposals/<uuid:pk>/", proposals.proposal, name="proposal"),
     path("proposals/<uuid:pk>/verdict/", proposals.verdict, name="proposal-verdict"),
     path("proposals/<uuid:pk>/withdrawal/", proposals.withdrawal, name="proposal-withdrawal"),
     path("proposals/<uuid:pk>/activation/", releases.activation, name="proposal-activation"),
+    path("proposals/<uuid:pk>/comments/", comments.comment, name="proposal-comments"),
+    path("comments/<uuid:pk>/resolution/", comments.resolution, name="comment-resolution"),
     path("approvals/<uuid:pk>/withdrawal/", proposals.approval_withdrawal, name="approval-withdrawal"),
     path("holds/", holds.queue, name="holds"),
     path("holds/<uuid:pk>/", holds.hold, name="hold"),

@@ -580,6 +580,14 @@ PAGES = [
         "registry.activation.requested",
     ),
     Row(
+        "POST", f"{W}proposals/<uuid:pk>/comments/", visits(MEMBERS, 302), on_page(World.proposal, text="Why?"),
+        "registry.comment.added",
+    ),
+    Row(
+        "POST", f"{W}comments/<uuid:pk>/resolution/", visits(MEMBERS, 302), on_page(World.comment, resolved="1"),
+        "registry.comment.resolved",
+    ),
+    Row(
         "POST", f"{W}approvals/<uuid:pk>/withdrawal/", visits("bob", 302), on_page(World.approval),
         "registry.approval.withdrawn",
     ),

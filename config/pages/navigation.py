@@ -6,7 +6,8 @@ from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 
 from gateway.models import Hold
-from registry.models import Membership, Proposal
+from registry.models import Membership
+from registry.views import queue
 from registry.views.frame import Visit
 
 # Address name, word, and the shape beside it.
@@ -20,7 +21,7 @@ PAGES = (
     ("trail", "Trail", "trail"),
     ("settings", "Settings", "people"),
 )
-COUNTED = {"proposals": "open", "holds": "open"}
+COUNTED = {"proposals": "waiting for you", "holds": "open"}
 LARGEST_COUNT = 100
 
 
@@ -28,7 +29,7 @@ def of(request: HttpRequest) -> dict[str, Any]:
     """Return the entries with their counts, and the workspaces of the visitor."""
     visit: Visit = request.visit  # type: ignore[attr-defined]
     counts = {
-        "proposals": Proposal.objects.filter(workspace=visit.workspace, state="open")[:LARGEST_COUNT].count(),
+        "proposals": queue.waiting(visit, LARGEST_COUNT),
         "holds": Hold.objects.filter(workspace_id=visit.workspace.pk, state="open", expires_at__gt=visit.now)[
             :LARGEST_COUNT
         ].count(),

@@ -10,6 +10,7 @@ SHAPES = {
     "muted": '<circle cx="8" cy="8" r="6.2"/><path d="M5.2 8h5.6"/>',
     "unknown": '<path d="M8 2 14.4 13.4H1.6z"/><path d="M8 6.4v3M8 11.4v.1"/>',
     # The frame.
+    "comment": '<path d="M2 3h12v8H8l-3 3v-3H2z"/>',
     "search": '<circle cx="7" cy="7" r="4.6"/><path d="M10.4 10.4 14 14"/>',
     "down": '<path d="M4 6.2 8 10l4-3.8"/>',
     "review": '<path d="M3 2.5h7l3 3v8H3z"/><path d="M5.5 7.5h5M5.5 10.5h3.2"/>',

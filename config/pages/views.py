@@ -15,7 +15,7 @@ from gateway import deciders
 from gateway.models import Alarm, Call, Credential, Hold
 from registry import pdps
 from registry.models import Environment, Membership, Person, Proposal, Slot, Stop
-from registry.views import proposals
+from registry.views import queue
 from registry.views.frame import ENVIRONMENT_COOKIE, Visit, page
 
 FEW = 6
@@ -71,7 +71,7 @@ def home(request: HttpRequest, visit: Visit) -> HttpResponse:
     named: dict[str, Any] = {"environment": visit.environment.name} if visit.environment else {}
     open_ones = Proposal.objects.filter(workspace=workspace, state="open", expires_at__gt=visit.now, **narrow)
     listed = list(open_ones.select_related("version", "environment", "proposer").order_by("expires_at")[:50])
-    waiting = dict(proposals.groups(visit, listed))
+    waiting = dict(queue.groups(visit, listed))
     waits = Hold.objects.filter(workspace_id=workspace.pk, state="open", expires_at__gt=visit.now, **named)
     holds = waits.order_by("expires_at")
     shown = list(holds[: 2 * FEW])

@@ -120,6 +120,7 @@ def show(request: HttpRequest, visit: Visit, shown: Version, refusal: Refusal | 
             Approval.objects.filter(version=shown).select_related("approver", "environment", "version").order_by("-at")
         ),
         "environments": Environment.objects.filter(workspace=visit.workspace).order_by("protected", "name"),
+        "hands": known.hands([shown]),
         **known.of([shown]),
         **_content(request, shown),
     }

@@ -6,10 +6,10 @@ is shown as replaced whole, never left out.
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from audit.canonical import JSON, dumps
 
@@ -17,7 +17,16 @@ Op = Literal["equal", "added", "removed"]
 LARGEST_PAIRS = 200_000  # matching pairs that difflib may look at
 NO_LINE_END = "⟨no line end⟩"
 T = TypeVar("T")
+R = TypeVar("R", bound="HasOp")
 WORD = re.compile(r"\w+|\s+|[^\w\s]")
+
+
+class HasOp(Protocol):
+    """A row that says what happened to it; "equal" is nothing."""
+
+    @property
+    def op(self) -> str:
+        """Return what happened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +45,20 @@ class Line:
     before: int | None
     after: int | None
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Worded:
+    """A line of prose and what happened to its words; its number before and after, None where it goes on or is not."""
+
+    before: int | None
+    after: int | None
+    pieces: tuple[Piece, ...]
+
+    @property
+    def op(self) -> Literal["equal", "changed"]:
+        """Say whether anything happened to it."""
+        return "equal" if all(piece.op == "equal" for piece in self.pieces) else "changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +84,46 @@ def words(before: str, after: str) -> list[Piece]:
     return list(_joined(pieces))
 
 
+def worded(before: str, after: str) -> list[Worded]:
+    """Return `words` line by line, so that a line can be pointed at.
+
+    A line that lost its end goes on in the next row: each number stands once.
+    """
+    rows: list[Worded] = []
+    row: list[Piece] = []
+    numbers, shown = {"before": 1, "after": 1}, {"before": 0, "after": 0}
+
+    def close() -> None:
+        told: dict[str, int | None] = {}
+        for side, other in (("before", "added"), ("after", "removed")):
+            there = any(piece.op != other for piece in row) and numbers[side] > shown[side]
+            told[side] = numbers[side] if there else None
+            shown[side] = max(shown[side], told[side] or 0)
+        pieces = tuple(Piece(piece.op, piece.text) for piece in row if piece.text)
+        rows.append(Worded(told["before"], told["after"], pieces))
+        row.clear()
+
+    for piece in words(_marked(before), _marked(after)):
+        *ended, rest = piece.text.split("\n")
+        for text in ended:
+            row.append(Piece(piece.op, text))
+            if piece.op != "equal" and not text:
+                row[-1] = Piece(piece.op, "⏎")
+            close()
+            for side, other in (("before", "added"), ("after", "removed")):
+                numbers[side] += piece.op != other
+        if rest:
+            row.append(Piece(piece.op, rest))
+    if row:
+        close()
+    return rows
+
+
+def escaped(name: str) -> str:
+    """Return a member's name as it stands in a JSON pointer (RFC 6901)."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
 def lines(before: str, after: str) -> list[Line]:
     """Return the lines of both texts in reading order; lines end at U+000A alone, as editors show them."""
     old, new = _lines(before), _lines(after)
@@ -79,7 +142,7 @@ def members(before: JSON, after: JSON, pointer: str = "") -> list[Change]:
     if isinstance(before, dict) and isinstance(after, dict):
         changes: list[Change] = []
         for name in sorted({*before, *after}):
-            place = f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}"
+            place = f"{pointer}/{escaped(name)}"
             if name not in after:
                 changes.append(Change(place, "removed", before=before[name]))
             elif name not in before:
@@ -108,11 +171,14 @@ def _elements(before: list[JSON], after: list[JSON], pointer: str) -> list[Chang
     return changes
 
 
-def folded(rows: Sequence[Line], context: int = 3) -> Iterator[tuple[bool, Sequence[Line]]]:
-    """Yield (shown, rows): changed lines with their context are shown, long unchanged stretches can be opened."""
+def folded(rows: Sequence[R], context: int = 3, keep: Set[int] = frozenset()) -> Iterator[tuple[bool, Sequence[R]]]:
+    """Yield (shown, rows): changed lines with their context are shown, long unchanged stretches can be opened.
+
+    :param keep: indexes of further rows that are shown.
+    """
     near = [False] * len(rows)
     for index, row in enumerate(rows):
-        if row.op != "equal":
+        if row.op != "equal" or index in keep:
             for neighbour in range(max(0, index - context), min(len(rows), index + context + 1)):
                 near[neighbour] = True
     start = 0
@@ -172,6 +238,10 @@ def _lines(text: str) -> list[str]:
         return rows[:-1]
     rows[-1] += NO_LINE_END
     return rows
+
+
+def _marked(text: str) -> str:
+    return text if text.endswith("\n") or not text else text + NO_LINE_END
 
 
 def _joined(pieces: Sequence[Piece]) -> Iterator[Piece]:

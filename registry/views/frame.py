@@ -21,7 +21,7 @@ from registry.holdings import Holding
 from registry.models import Environment, Membership, Person, Workspace
 
 P = ParamSpec("P")
-KEPT = ("comment", "role", "reason")
+KEPT = ("verdict", "comment", "role", "reason")  # what a form shows again after a refusal or a proof
 _TYPED = "placet_typed"
 ENVIRONMENT_COOKIE = "placet_environment"
 PART_HEADER = "Placet-Part"  # names the part of a page that an answer is, so that the script puts nothing else there
@@ -81,6 +81,7 @@ def page(
                     raise Http404(refusal.detail) from refusal
                 return refused(request, refusal)
 
+        shown.methods = methods or ("GET", "HEAD")  # type: ignore[attr-defined]  # the tests ask for each of them
         return shown
 
     return decorate

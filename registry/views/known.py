@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from registry import contributors, statements
+from registry import contributors, statements, versions
 from registry.models import Approval, Check, Contributor, Person, Provenance, Version
 
 
@@ -26,13 +26,22 @@ class Hand:
 class Voice:
     """What one person said at one time, about one version or, with a release, about several."""
 
-    first: Approval
-    versions: Sequence[Version]
+    rows: Sequence[Approval]
+
+    @property
+    def first(self) -> Approval:
+        """Return one of the rows: they differ in their versions alone."""
+        return self.rows[0]
+
+    @property
+    def versions(self) -> list[Version]:
+        """Return what it was about."""
+        return [row.version for row in self.rows]
 
 
-def of(versions: Sequence[Version]) -> dict[str, object]:
-    """Return checks and provenance by version, and the contributors of all of them."""
-    return {"checks": _checks(versions), "provenance": _provenance(versions), "hands": _hands(versions)}
+def of(those: Sequence[Version]) -> dict[str, object]:
+    """Return checks and provenance by version."""
+    return {"checks": _checks(those), "provenance": _provenance(those)}
 
 
 def voices(approvals: Iterable[Approval]) -> list[Voice]:
@@ -41,31 +50,29 @@ def voices(approvals: Iterable[Approval]) -> list[Voice]:
     for row in approvals:
         key = (row.proposal_id, row.approver_id, row.verdict, row.role, row.comment, row.withdrawn_at is None)
         together.setdefault(key, []).append(row)
-    return [Voice(rows[0], [row.version for row in rows]) for rows in together.values()]
+    return [Voice(rows) for rows in together.values()]
 
 
-def _checks(versions: Sequence[Version]) -> list[tuple[Version, list[Check]]]:
-    found: dict[UUID, list[Check]] = defaultdict(list)
-    latest = Check.objects.filter(version__in=versions).order_by("version_id", "name", "-at", "-id")
-    for check in latest.distinct("version_id", "name"):
-        found[check.version_id].append(check)
-    return [(version, sorted(found[version.pk], key=lambda check: (check.passed, check.name))) for version in versions]
+def _checks(those: Sequence[Version]) -> list[tuple[Version, list[Check]]]:
+    found = versions.latest_checks(those)
+    return [(version, sorted(found[version.pk], key=lambda check: (check.passed, check.name))) for version in those]
 
 
-def _provenance(versions: Sequence[Version]) -> list[tuple[Version, list[Provenance], list[statements.Told]]]:
+def _provenance(those: Sequence[Version]) -> list[tuple[Version, list[Provenance], list[statements.Told]]]:
     found: dict[UUID, list[Provenance]] = defaultdict(list)
-    for row in Provenance.objects.filter(version__in=versions).select_related("by").order_by("at"):
+    for row in Provenance.objects.filter(version__in=those).select_related("by").order_by("at"):
         found[row.version_id].append(row)
-    told = statements.read(versions)
-    return [(version, found[version.pk], told.get(version.pk, [])) for version in versions if found[version.pk]]
+    told = statements.read(those)
+    return [(version, found[version.pk], told.get(version.pk, [])) for version in those if found[version.pk]]
 
 
-def _hands(versions: Sequence[Version]) -> list[Hand]:
-    ids = [version.pk for version in versions]
+def hands(those: Sequence[Version]) -> list[Hand]:
+    """Return who had a hand in any of them, the identities that nobody claimed first."""
+    ids = [version.pk for version in those]
     open_ones = set(contributors.unmapped(ids).values_list("identity", flat=True))
     people: dict[UUID, tuple[Person, dict[str, None]]] = {}
     for row in Contributor.objects.filter(version__in=ids).select_related("person").order_by("at", "id"):
         if row.person is not None:
             people.setdefault(row.person.pk, (row.person, {}))[1][row.how] = None
-    hands = [Hand(None, identity, ["commit"], blocks=True) for identity in sorted(open_ones)]
-    return hands + [Hand(person, "", list(how), blocks=False) for person, how in people.values()]
+    found = [Hand(None, identity, ["commit"], blocks=True) for identity in sorted(open_ones)]
+    return found + [Hand(person, "", list(how), blocks=False) for person, how in people.values()]

@@ -1,51 +1,28 @@
-"""Review: what waits for whom, and the one page that shows what is asked before somebody agrees to it."""
+"""The page of a proposal: everything that a decision about it needs, and the decision."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.db.models import Count, Q
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import redirect
 from django.urls import reverse
 
 from audit.refusal import Refusal
-from registry import approvals, authentication, charters, memberships, proposals, quorum, slots, workspaces
-from registry.models import Activation, Approval, Check, Contributor, FactorReset, Grant, Person, Pin, Proposal, Version
-from registry.views import catalogue, comparison, frame, known
-from registry.views.frame import Visit, live, page
+from registry import approvals, authentication, comments, proposals, quorum, workspaces
+from registry.models import Approval, Proposal, Version
+from registry.permissions import READS_TRAIL
+from registry.views import catalogue, comparison, discussion, frame, known, past, standing
+from registry.views.frame import Visit, page
 
-MOST = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """What some of the concerned versions need, in the domain's words; "" if they have all that they need."""
-
-    versions: Sequence[Version]
-    lacks: str
-
-
-@page()
-def queue(request: HttpRequest, visit: Visit) -> HttpResponse:
-    """List the proposals that wait for the visitor, those that wait for others, and those that have ended."""
-    state = request.GET.get("state", "open")
-    those = Proposal.objects.filter(workspace=visit.workspace).select_related("version", "environment", "proposer")
-    if visit.environment is not None:
-        those = those.filter(environment=visit.environment)
-    if state == "open":
-        listed = list(those.filter(state="open").order_by("expires_at", "id")[:MOST])
-    else:
-        state = "ended"
-        listed = list(those.exclude(state="open").order_by("-concluded_at")[:MOST])
-    found = groups(visit, listed) if state == "open" else [("", _rows(listed))]
-    context = {"state": state, "groups": found}
-    version = [state, [(title, [_moving(one) for one in rows]) for title, rows in found]]
-    whole, part = "registry/proposals.html", "registry/queue.html"
-    return live(request, whole, part, context, name="queue", version=version)
+VERDICTS: Mapping[str, tuple[Callable[..., object], str]] = {
+    "approve": (approvals.approve, "You approved this proposal."),
+    "request_changes": (approvals.request_changes, "You asked for changes."),
+    "reject": (approvals.reject, "You rejected this proposal."),
+}
+TYPED = (*frame.KEPT, "digest", "path", "line", "text", "answers")  # what a refused form shows again
 
 
 @page()
@@ -56,10 +33,10 @@ def proposal(request: HttpRequest, visit: Visit, pk: UUID) -> HttpResponse:
 
 @page("POST")
 def verdict(request: HttpRequest, visit: Visit, pk: UUID) -> HttpResponse:
-    """Approve or reject, bound to the digest that the page showed."""
+    """Approve, ask for changes or reject, bound to the digest that the page showed."""
     row = find(visit, pk)
-    decide = approvals.reject if request.POST.get("verdict") == "reject" else approvals.approve
-    if request.POST.get("verdict") not in ("approve", "reject"):
+    decide, done = VERDICTS.get(request.POST.get("verdict", ""), (None, ""))
+    if decide is None:
         return show(request, visit, row, Refusal("verdict_missing", "Choose to approve or to reject."))
     try:
         decide(
@@ -74,7 +51,6 @@ def verdict(request: HttpRequest, visit: Visit, pk: UUID) -> HttpResponse:
         )
     except Refusal as refusal:
         return answer(request, visit, row, refusal)
-    done = "You rejected this proposal." if decide is approvals.reject else "You approved this proposal."
     messages.success(request, f"{done} It is on record.")
     return redirect("pages:proposal", visit.workspace.slug, row.pk)
 
@@ -101,7 +77,7 @@ def approval_withdrawal(request: HttpRequest, visit: Visit, pk: UUID) -> HttpRes
         approvals.withdraw(row, actor=visit.person, now=visit.now, correlation_id=visit.correlation_id)
     except Refusal as refusal:
         return show(request, visit, find(visit, row.proposal_id), refusal)
-    messages.success(request, "Your approval is withdrawn.")
+    messages.success(request, "What you said is taken back.")
     return redirect("pages:proposal", visit.workspace.slug, row.proposal_id)
 
 
@@ -147,91 +123,42 @@ def answer(request: HttpRequest, visit: Visit, row: Proposal, refusal: Refusal) 
 
 
 def show(request: HttpRequest, visit: Visit, row: Proposal, refusal: Refusal | None = None) -> HttpResponse:
-    """Return the page of a proposal, with what was refused there."""
+    """Return the page of a proposal, with what was refused there; to its script, the panel that moves."""
     row = find(visit, row.pk)
-    standing = quorum.standing(row)
-    lacking = approvals.missing(row)
-    given = list(row.approvals.select_related("approver", "version").order_by("at", "id"))
-    asked = frozenset(
-        role for version in standing.concerned for needed in standing.requirements(version) for role in needed.roles
-    )
-    mine = quorum.usable_roles(visit.person, row) & asked
-    context = {
-        "proposal": row,
-        "version": row.version,
-        "state": _state(visit, row),
-        "comparison": comparison.against_live(row.version, row.environment),
-        "needs": _needs(standing, lacking),
-        "blocking": [one for one in lacking if one.code not in ("approval_missing", "evidence_missing")],
-        "evidence": [one for one in lacking if one.code == "evidence_missing"],
-        "missing": lacking,
-        "voices": known.voices(given),
-        "approved_parts": _elsewhere(standing),
-        "who_may": _who_may(standing, asked),
-        "may_decide": _may_decide(visit, row, standing, given, mine),
-        "my_roles": sorted(mine),
-        "is_barred": visit.person.pk in standing.barred,
-        "asked_roles": sorted(asked),
-        "decided": any(_counts(one, visit.person) for one in given),
-        "can_withdraw": _state(visit, row) in ("open", "approved"),
-        "can_withdraw_proposal": row.state == "open"
-        and (row.proposer_id == visit.person.pk or "admin" in visit.roles_in(None)),
-        "activations": Activation.objects.filter(proposal=row).select_related("requested_by").order_by("-requested_at"),
-        "has_slot": _has_slot(row),
-        "may_activate": row.state == "approved"
-        and bool(visit.roles_in(row.environment) & ({"operator"} if row.environment else {"operator", "admin"})),
-        "refusal": refusal,
-        "given": {name: request.POST.get(name, "") for name in frame.KEPT} if refusal else frame.typed(request),
-        **known.of(standing.concerned),
+    now = quorum.standing(row)
+    context = standing.context(visit, row, now)
+    context |= {"hands": known.hands(now.concerned)}
+    version = standing.version_of(context)
+    if frame.asked_part(request) != standing.PANEL:
+        given = {name: request.POST.get(name, "") for name in TYPED} if refusal else frame.typed(request)
+        context |= _whole(visit, row, now) | {"refusal": refusal, "given": given}
+    whole, part = "registry/proposal.html", "registry/standing.html"
+    response = frame.live(request, whole, part, context, name=standing.PANEL, version=version)
+    if refusal is not None:
+        response.status_code = refusal.status
+    return response
+
+
+def _whole(visit: Visit, row: Proposal, now: quorum.Standing) -> dict[str, Any]:
+    threads = comments.threads(row)
+    return {
+        "comparison": comparison.against_live(row.version, row.environment, discussion.placed(threads)),
+        "threads": threads,
+        "risk": now.risks[row.version_id],
+        "concerned": {version.pk for version in now.concerned},
+        "needs_of": {version.pk: now.open_roles(version)[0] for version in now.concerned},
+        "approved_parts": _elsewhere(now),
+        "past": past.fields(row),
+        "records": past.recorded(row),
+        "may_read_trail": bool(visit.roles_in(None) & READS_TRAIL),
+        **known.of(now.concerned),
     }
-    return render(request, "registry/proposal.html", context, status=refusal.status if refusal else 200)
 
 
-def _state(visit: Visit, row: Proposal) -> str:
-    """Return the state that a person would name: an open proposal past its time is expired, swept or not."""
-    return "expired" if row.state == "open" and row.expires_at <= visit.now else row.state
-
-
-def _has_slot(row: Proposal) -> bool:
-    """Say whether the version goes live by itself; other kinds do as parts of a release."""
-    try:
-        slots.require_slot(row.version, row.environment)
-    except Refusal:
-        return False
-    return True
-
-
-def _counts(approval: Approval, person: Person) -> bool:
-    return approval.approver_id == person.pk and approval.withdrawn_at is None
-
-
-def _may_decide(
-    visit: Visit, row: Proposal, standing: quorum.Standing, given: Iterable[Approval], mine: frozenset[str]
-) -> bool:
-    if _state(visit, row) not in ("open", "approved") or visit.person.pk in standing.barred or not mine:
-        return False
-    done = {one.version_id for one in given if _counts(one, visit.person)}
-    return any(version.pk not in done and mine & set(standing.open_roles(version)[1]) for version in standing.concerned)
-
-
-def _needs(standing: quorum.Standing, lacking: Iterable[quorum.Missing]) -> list[Need]:
-    """Return what is missing, versions that lack the same as one."""
-    by_digest: dict[str, list[str]] = defaultdict(list)
-    for one in lacking:
-        if one.code == "approval_missing":
-            by_digest[one.version].append(one.detail)
-    groups: dict[str, list[Version]] = {}
-    for version in standing.concerned:
-        name = f"{quorum.label(version)} "
-        lacks = " ".join(detail.removeprefix(name) for detail in by_digest[version.digest])
-        groups.setdefault(lacks, []).append(version)
-    return [Need(versions, lacks) for lacks, versions in groups.items()]
-
-
-def _elsewhere(standing: quorum.Standing) -> dict[UUID, list[Approval]]:
+def _elsewhere(now: quorum.Standing) -> dict[UUID, list[Approval]]:
     """Return, by part, who approved it for this environment: here or in an earlier proposal."""
     rows = Approval.objects.filter(
-        version__in=standing.parts, environment=standing.proposal.environment, verdict="approve", withdrawn_at=None
+        version__in=now.parts, environment=now.proposal.environment, verdict="approve", withdrawn_at=None
     )
     found: dict[UUID, list[Approval]] = defaultdict(list)
     seen: set[tuple[UUID, UUID]] = set()
@@ -240,94 +167,3 @@ def _elsewhere(standing: quorum.Standing) -> dict[UUID, list[Approval]]:
             seen.add((row.version_id, row.approver_id))
             found[row.version_id].append(row)
     return found
-
-
-def _who_may(standing: quorum.Standing, roles: Iterable[str]) -> list[tuple[str, list[Person]]]:
-    """Return, by role, whom one could ask. For the eye alone: who may approve is decided by quorum.usable_roles."""
-    row = standing.proposal
-    grants = Grant.objects.filter(
-        Q(environment=None) | Q(environment=row.environment),
-        membership__workspace_id=row.workspace_id,
-        membership__active=True,
-        membership__person__is_active=True,
-        revoked_at=None,
-        role__in=list(roles),
-    ).exclude(membership__person__in=standing.barred)
-    if row.environment is None or row.environment.protected:
-        unsettled = FactorReset.objects.filter(Q(confirmed_at=None) | Q(confirmed_at__gte=row.opened_at))
-        grants = grants.filter(confirmed_at__lt=row.opened_at).exclude(
-            membership__person__in=unsettled.values("person")
-        )
-    found: dict[str, dict[UUID, Person]] = {role: {} for role in sorted(roles)}
-    for grant in grants.select_related("membership__person").order_by("membership__person__name"):
-        found[grant.role][grant.membership.person.pk] = grant.membership.person
-    return [(role, list(people.values())) for role, people in found.items()]
-
-
-def groups(visit: Visit, listed: Sequence[Proposal]) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Sort into: waits for me, waits for others, mine. Wider than the truth at the edges, never narrower."""
-    _, charter = workspaces.charter_in_force(visit.workspace.pk)
-    held: dict[UUID | None, frozenset[str]] = {}
-    contributed = _contributed(visit.person, listed)
-    decided = set(
-        Approval.objects.filter(proposal__in=listed, approver=visit.person, withdrawn_at=None).values_list(
-            "proposal_id", flat=True
-        )
-    )
-    found: dict[str, list[Proposal]] = {"Waits for you": [], "Waits for others": [], "Yours": []}
-    for row in listed:
-        if row.environment_id not in held:
-            held[row.environment_id] = memberships.roles_of(visit.person, visit.workspace.pk, row.environment)
-        if row.proposer_id == visit.person.pk or row.version_id in contributed:
-            found["Yours"].append(row)
-        elif row.pk in decided or not held[row.environment_id] & _asked(charter, row):
-            found["Waits for others"].append(row)
-        else:
-            found["Waits for you"].append(row)
-    return [(title, _rows(rows)) for title, rows in found.items() if rows or title == "Waits for you"]
-
-
-def _moving(row: dict[str, Any]) -> tuple[object, ...]:
-    """Return what of a row of the queue can change while somebody looks at it."""
-    said = [(approval.pk, approval.withdrawn_at) for approval in row["approvals"]]
-    return row["proposal"].pk, row["proposal"].state, said, row["passed"], row["failed"]
-
-
-def _asked(charter: dict[str, Any], row: Proposal) -> frozenset[str]:
-    name = row.environment.name if row.environment else None
-    # A rule for a risk holds for higher ones too: at the highest, every rule that could match does.
-    rules = charters.requirements(charter, kind=row.version.kind, risk=charters.RISKS[-1], environment=name)
-    rules += charters.requirements(charter, kind=row.version.kind, risk=charters.RISKS[0], environment=name)
-    return frozenset(role for rule in rules for role in rule.roles)
-
-
-def _contributed(person: Person, listed: Iterable[Proposal]) -> set[UUID]:
-    rows = Contributor.objects.filter(person=person, version__in=[row.version_id for row in listed])
-    return set(rows.values_list("version_id", flat=True))
-
-
-def _rows(listed: Sequence[Proposal]) -> list[dict[str, Any]]:
-    """Return each proposal with its approvals so far and the outcome of its checks, in two queries for all."""
-    given: dict[UUID, dict[UUID, Approval]] = defaultdict(dict)
-    rows = Approval.objects.filter(proposal__in=listed, withdrawn_at=None).select_related("approver").order_by("at")
-    for approval in rows:
-        given[approval.proposal_id].setdefault(approval.approver_id, approval)
-    latest = Check.objects.filter(version__in=[row.version_id for row in listed])
-    outcomes: dict[UUID, Counter[bool]] = defaultdict(Counter)
-    for check in latest.order_by("version_id", "name", "-at", "-id").distinct("version_id", "name"):
-        outcomes[check.version_id][check.passed] += 1
-    pinned = dict(
-        Pin.objects.filter(version__in=[row.version_id for row in listed])
-        .values_list("version_id")
-        .annotate(Count("id"))
-    )
-    return [
-        {
-            "proposal": row,
-            "approvals": list(given[row.pk].values()),
-            "passed": outcomes[row.version_id][True],
-            "failed": outcomes[row.version_id][False],
-            "parts": pinned.get(row.version_id, 0),
-        }
-        for row in listed
-    ]

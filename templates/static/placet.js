@@ -71,6 +71,18 @@ document.addEventListener("click", (event) => {
   }
 });
 
+// A line's number leads to the form for comments on that version, filled in. Without script one types the number.
+document.addEventListener("click", (event) => {
+  const cell = event.target.closest("td.on");
+  const table = cell && cell.closest("table[data-path]");
+  const path = table && document.getElementById(`path-${table.dataset.version}`);
+  if (!path || !cell.textContent) { return; }
+  path.value = table.dataset.path;
+  document.getElementById(`line-${table.dataset.version}`).value = cell.textContent;
+  path.closest("details").open = true;
+  document.getElementById(`text-${table.dataset.version}`).focus();
+});
+
 // Keys: move and look only. Nothing that decides has a key of its own.
 function rows() { return [...document.querySelectorAll("table.rows tbody tr")].filter((row) => row.querySelector("a[href]")); }
 function select(step) {

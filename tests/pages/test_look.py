@@ -42,8 +42,9 @@ def test_every_text_colour_is_readable_on_every_ground(theme):
 def test_rules_name_tokens_and_no_colours_of_their_own():
     rules = CSS.split("/* Ground */")[1]
     own = set(re.findall(r"#[0-9a-f]{3,8}\b", rules))
-    assert own <= {"#e9ecf1", "#242c37", "#e2e8f2", "#263246"}  # the navigation's two shades
-    for shades in (("#e9ecf1", "#242c37"), ("#e2e8f2", "#263246")):
+    grounds = (("#e9ecf1", "#242c37"), ("#e2e8f2", "#263246"), ("#fafbfc", "#161c24"))
+    assert own <= {shade for shades in grounds for shade in shades}  # of the navigation, and of a changed line
+    for shades in grounds:
         for theme, shade in enumerate(shades):
             assert contrast(TOKENS["text"][theme], shade) >= 4.5
 

@@ -58,7 +58,7 @@ def test_a_reviewer_approves_the_bytes_that_the_page_showed(proposed, page, deci
     assert proposed.state == "approved"
     assert trail()[-2:] == ["registry.approval.created", "registry.proposal.approved"]
     text = words(page(proposed, "bob"))
-    assert "have their approvals" in text or "has its approvals" in text
+    assert "Nothing is missing." in text and "1 of 1 approval reviewer: Bob" in text
     assert "You have given your verdict" in text
 
 
@@ -141,9 +141,9 @@ def test_a_release_shows_every_part_that_changes_and_one_approval_counts_for_all
     )
     proposed = build.propose(release)
     text = words(page(proposed, "bob"))
-    for row in ("git_diff tool 1 removed", "git_log tool 1 → 2 changed", "git_show tool 1 added"):
+    for row in ("tool git_diff 1 removed", "tool git_log 1 → 2 changed reviewer you", "tool git_show 1 added"):
         assert row in text
-    assert "system prompt 1 unchanged Bob reviewer" in text
+    assert "prompt system 1 unchanged nothing Bob reviewer" in text
     assert "/timeout_ms not there 900" in text and "/data/denied/0 not there git_diff" in text
     decide(proposed, "bob", verdict="approve")
     approved = Approval.objects.filter(proposal=proposed).values_list("version__name", flat=True)
@@ -186,7 +186,9 @@ def test_the_queue_sorts_by_who_is_waited_for(build, visitor, workspace, people)
     where = f"/w/{workspace.slug}/proposals/"
     assert "Waits for you 1" in words(visitor(people["bob"]).get(where))
     assert "Yours 1" in words(visitor(people["alice"]).get(where))
-    assert "Nothing waits for you. Waits for others 1" in words(visitor(people["dave"]).get(where))
+    idle = words(visitor(people["dave"]).get(where))
+    assert "Nothing waits for you." in idle and "Waits for others 1" in idle and "0 of 1: reviewer" in idle
+    assert "Review 1 waiting for you" in words(visitor(people["bob"]).get(where)) and "Review 1" not in idle
     assert "No proposal has ended yet." in words(visitor(people["bob"]).get(f"{where}?state=ended"))
 
 
