@@ -83,7 +83,8 @@ def _addresses(seeded: dict[str, Any]) -> list[tuple[str, str, float]]:
     day = (datetime.now(UTC) - timedelta(days=9)).strftime("%Y-%m-%dT%H:%M")
     middle = Call.objects.filter(workspace_id=some.workspace_id, pk__lt=some.pk).order_by("-id")[:1].get()
     lists = {
-        "newest": "",
+        "newest, with charts of a day": "",
+        "newest, with charts of a month": "span=month",
         "a page in the middle": f"before={some.pk}",
         "backwards from the middle": f"after={middle.pk}",
         "agent": "agent=clerk",

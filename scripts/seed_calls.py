@@ -22,7 +22,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 import django  # noqa: E402
 
 TABLES = (
-    "gateway_call", "gateway_attempt", "gateway_session", "gateway_sessionlabel", "gateway_hold", "agents_run",
+    "gateway_call", "gateway_attempt", "gateway_session", "gateway_sessionlabel", "gateway_hold", "gateway_tally", "agents_run",
     "audit_record", "audit_leaf", "audit_pending", "audit_tile", "audit_sealedvalue",
 )  # fmt: skip
 
@@ -38,8 +38,10 @@ def main() -> int:
     django.setup()
     # They read the settings.
     from django.db import connection
+    from django.utils import timezone
 
     from benchmarks import seed
+    from gateway import tallies
 
     if problem := _refusal(options.workspace):
         print(problem, file=sys.stderr)
@@ -52,6 +54,9 @@ def main() -> int:
     password = getpass.getpass("Password of its people: ") if options.ask_password else ""
     made = seed.make(options.workspace, options.calls, password=password, say=say)
     seed.integrate(made.workspace.pk, using="default", say=say)
+    for _ in range(seed.DAYS + 1):
+        tallies.roll_up(timezone.now())
+    say("tallies")
     with connection.cursor() as cursor:
         for table in TABLES:
             # As autovacuum does in time; a page that is looked at before that would meet a planner that knows nothing.

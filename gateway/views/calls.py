@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -42,6 +42,9 @@ def calls(request: HttpRequest, visit: Visit) -> HttpResponse:
     """List calls, the newest first; every filter stands in the address."""
     workspace = visit.workspace.pk
     chosen, wrong = filters.read(request.GET)
+    filtered = chosen.given
+    if visit.environment is not None and not chosen.environment:
+        chosen = replace(chosen, environment=visit.environment.name)
     before, after = (filters.identity(request.GET.get(name, "")) for name in ("before", "after"))
     listed = listing.page(workspace, chosen, before=before, after=after, size=PAGE)
     # Figures of everything stand above a list of everything.
@@ -51,6 +54,7 @@ def calls(request: HttpRequest, visit: Visit) -> HttpResponse:
         "rows": _rows(visit, listed.calls),
         "listed": listed,
         "filters": chosen,
+        "filtered": filtered,
         "wrong": wrong,
         "verdicts": list(listing.VERDICTS),
         "states": filters.STATES,
