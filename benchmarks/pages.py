@@ -164,6 +164,7 @@ def _measure(seeded: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _cookie(seeded: dict[str, Any]) -> str:
     """Return the cookie of somebody who is signed in."""
+    from django.conf import settings  # noqa: PLC0415
     from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY  # noqa: PLC0415
     from django.contrib.sessions.backends.db import SessionStore  # noqa: PLC0415
 
@@ -172,7 +173,7 @@ def _cookie(seeded: dict[str, Any]) -> str:
     person = Person.objects.get(username=seeded["person"])
     session = SessionStore()
     session[SESSION_KEY] = str(person.pk)
-    session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+    session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
     session[HASH_SESSION_KEY] = person.get_session_auth_hash()
     session.save()
     return str(session.session_key)

@@ -175,7 +175,10 @@ def _show(request: HttpRequest, visit: Visit, row: Hold, refusal: Refusal | None
         "approved_by": told.approvers(version, row.environment),
         "labels": labels,
         "release": Version.objects.filter(workspace=visit.workspace, digest=row.release).first(),
-        "policies": [(layer, policies.versions.get(layer), digest) for layer, digest in _digests(row)],
+        "policies": [
+            ("policy", policies.versions.get("release"), row.policy),
+            ("baseline", policies.versions.get("baseline"), row.baseline),
+        ],
         "moved": _moved(visit, row),
         "new_labels": [label for label in labels if label.at > row.opened_at],
         "voided_by": _voided_by(row),
@@ -205,10 +208,6 @@ def _roles(demand: dict[str, Any]) -> frozenset[str]:
 def _labels(row: Hold) -> Sequence[SessionLabel]:
     session = row.call.session
     return list(SessionLabel.objects.filter(root=session.root_id).order_by("at", "label")) if session else []
-
-
-def _digests(row: Hold) -> list[tuple[str, str]]:
-    return [("release", row.policy), ("baseline", row.baseline)]
 
 
 def _demands(row: Hold, given: Sequence[HoldApproval]) -> list[Demand]:
