@@ -53,7 +53,7 @@ def _one(event: Any) -> Logged:
     return Logged(
         uuid7(),
         _text(event.get("decision_id"), "decision_id"),
-        _text(labels.get("id") if isinstance(labels, Mapping) else None, "labels.id"),
+        _text(labels.get("name", labels.get("id")) if isinstance(labels, Mapping) else None, "labels.id"),
         _revision(event.get("bundles")),
         call,
         allow if isinstance(allow, bool) else None,

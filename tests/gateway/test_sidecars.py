@@ -18,7 +18,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
 
-from gateway import pdp, sidecars
+from gateway import pdp, sidecars, telemetry
 from gateway.pdp import place
 from registry import bundle_keys, bundles, policies, workspaces
 from registry.models import Pdp
@@ -112,6 +112,35 @@ def test_opa_decides_while_the_registry_is_down_and_after_a_restart_too(environm
         assert ask(published).failure == "pdp_unavailable"
         opas.wait(lambda: sidecar.watch() or sidecar.pid)
         opas.wait(lambda: ask(published).allow)
+
+
+def test_another_revision_may_answer_if_it_is_one_of_ours_and_holds_both_policies(
+    environment, workspace, registry, use
+):
+    """While a bundle spreads OPA is ahead of the gateway, or behind it; the digests say what was decided by."""
+    policy = policies.shipped("release")
+    live = bundling.publish(environment, {"release": policy, "leaving": bundling.OPEN})
+    newer = bundling.publish(environment, {"release": policy, "coming": bundling.OPEN + "\n# coming\n"})
+    with opas.sidecar(bundles.find(workspace.pk, "development", newer.revision), registry=registry) as sidecar:
+        through(sidecar, use)
+        opas.wait(lambda: ask(newer).failure is None)
+        before = telemetry.UNEXPECTED._value.get()
+        found = ask(live)
+        assert (found.allow, found.failure, found.revision) == (True, None, newer.revision)
+        assert telemetry.UNEXPECTED._value.get() == before + 1
+        # The router has no branch for a policy that is not in it.
+        assert ask(live, release="leaving").failure == "policy_undefined"
+        assert ask(newer, release="coming").allow
+        # A well signed bundle of another environment decides nothing here.
+        staging = bundling.publish(workspaces.environment(workspace.pk, "staging"), {"release": policy})
+        elsewhere = pdp.decide(
+            newer.input("release"),
+            workspace=workspace.pk,
+            environment="staging",
+            revision=staging.revision,
+            deadline_ms=10_000,
+        )
+        assert (elsewhere.allow, elsewhere.failure) == (False, "bundle_unknown")
 
 
 def test_two_keys_overlap_while_a_new_one_takes_over(environment, registry, use, settings, tmp_path):

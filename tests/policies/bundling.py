@@ -61,6 +61,7 @@ def publish(environment, releases, *, more=None, change=None, key=None, using="b
         releases=[digests[name] for name in releases],
     )
     metadata = {"workspace": str(environment.workspace_id), "environment": environment.name, "content": "", "serial": 1}
+    metadata |= {"baselines": [digests["baseline"]], "releases": sorted(digests[name] for name in releases)}
     signing = key or bundle_keys.signing(settings.PLACET_KEYS)
     raw, manifest = bundlefile.pack(files | (more or {}), metadata, key=signing)
     store(environment, change(raw) if change else raw, manifest, using=using)
