@@ -45,6 +45,10 @@ lint: install ## Style, types, architecture, policies.
 rego: ## Check every policy with OPA and Regal; without them, and without Go, say so.
 	@scripts/rego
 
+.PHONY: conformance
+conformance: install ## Every phase of schemathesis on the OpenAPI document (by hand; takes minutes).
+	@$(BIN)/pytest -q -m slow tests/test_openapi.py $(ARGS)
+
 .PHONY: screenshots
 screenshots: install ## Look at every page in a browser and keep pictures of it in screenshots/.
 	@PLACET_SCREENSHOTS=1 $(BIN)/pytest -q tests/browser/test_pages.py $(ARGS)

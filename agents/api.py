@@ -45,6 +45,7 @@ class RunsView(APIView):
         },
     )
     def post(self, request: Request) -> Response:
+        key = _key(request)
         body = frame.parsed(shapes.RunRequest, request.data)
         by, workspace, environment, agent = _place(request, body)
         run, new = runs.start(
@@ -55,7 +56,7 @@ class RunsView(APIView):
             inputs=body["inputs"],
             on_behalf_of=body.get("on_behalf_of"),
             by=by,
-            key=_key(request),
+            key=key,
             now=frame.now(),
             correlation_id=frame.correlation_id(request),
         )

@@ -46,7 +46,10 @@ class RunRow(Shape):
     starter = serializers.CharField()
     on_behalf_of = serializers.CharField(allow_null=True)
     state = serializers.ChoiceField(choices=Run.State.choices)
-    wait = serializers.ChoiceField(choices=Run.Wait.values, help_text="What it waits for, while it is waiting.")
+    wait = serializers.CharField(
+        allow_blank=True,
+        help_text=f"What it waits for: {', '.join(filter(None, Run.Wait.values))}; empty if for nothing.",
+    )
     code = serializers.CharField(allow_blank=True, help_text="Why it ended or waits.")
     message = serializers.CharField(allow_blank=True)
     correlation_id = serializers.CharField()

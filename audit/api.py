@@ -12,13 +12,12 @@ from django.http import HttpResponseBase, StreamingHttpResponse
 from django.urls import reverse
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiResponse, extend_schema
-from rest_framework import serializers
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from audit import checkpoints, export, log, permissions, proofs, records, shapes
+from audit import checkpoints, export, log, permissions, proofs, records, shapes, strict
 from audit.refusal import Refusal, not_found
 
 NDJSON = "application/x-ndjson"
@@ -71,7 +70,7 @@ class RecordsView(TrailView):
         responses={200: shapes.RecordPage, **refusals()},
     )
     def get(self, request: Request) -> Response:
-        query = _parsed(shapes.RecordQuery, request.query_params)
+        query = strict.parsed(shapes.RecordQuery, request.query_params)
         workspace = self.workspace(query["workspace"])
         narrow = records.Filter(**{name: query.get(name) for name in records.Filter.__slots__})
         rows = records.newest(workspace, before=_uncursor(query), narrow=narrow, limit=query["limit"])
@@ -98,7 +97,7 @@ class RecordProofView(TrailView):
         responses={200: shapes.InclusionProof, **refusals(409)},
     )
     def get(self, request: Request, record: UUID) -> Response:
-        query = _parsed(shapes.ProofQuery, request.query_params)
+        query = strict.parsed(shapes.ProofQuery, request.query_params)
         row = self.record(record)
         proof = proofs.inclusion(row.workspace, record, query.get("size"))
         return Response(
@@ -123,7 +122,7 @@ class CheckpointsView(TrailView):
         responses={200: shapes.CheckpointPage, **refusals()},
     )
     def get(self, request: Request) -> Response:
-        query = _parsed(shapes.CheckpointQuery, request.query_params)
+        query = strict.parsed(shapes.CheckpointQuery, request.query_params)
         rows = checkpoints.newest(self.workspace(query["workspace"]), before=_uncursor(query), limit=query["limit"])
         return _page(request, query, [_checkpoint(row) for row in rows])
 
@@ -154,7 +153,7 @@ class ConsistencyView(CheckpointView):
         responses={200: shapes.ConsistencyProof, **refusals()},
     )
     def get(self, request: Request, checkpoint: UUID) -> Response:
-        old = _parsed(shapes.ConsistencyQuery, request.query_params)["from"]
+        old = strict.parsed(shapes.ConsistencyQuery, request.query_params)["from"]
         row = self.checkpoint(checkpoint)
         proof = proofs.consistency(row.workspace, old, row.size)
         return Response({"from": old, "to": row.size, "proof": [_base64(one) for one in proof]})
@@ -170,7 +169,7 @@ class ExportsView(TrailView):
         responses={200: shapes.ExportPage, **refusals()},
     )
     def get(self, request: Request) -> Response:
-        query = _parsed(shapes.CheckpointQuery, request.query_params)
+        query = strict.parsed(shapes.CheckpointQuery, request.query_params)
         workspace = self.workspace(query["workspace"], purpose="export")
         rows = records.newest(workspace, before=_uncursor(query), event=EXPORTED, limit=query["limit"])
         return _page(request, query, [_export(row) for row in rows])
@@ -182,7 +181,7 @@ class ExportsView(TrailView):
         responses={201: shapes.Export, **refusals(409, 413, 415)},
     )
     def post(self, request: Request) -> Response:
-        wanted = _parsed(shapes.ExportRequest, request.data)
+        wanted = strict.parsed(shapes.ExportRequest, request.data)
         workspace = self.workspace(wanted.pop("workspace"), purpose="export")
         size = proofs.checkpoint(workspace, wanted.get("size")).size
         narrowed = {name: wanted[name] for name in export.Selection.__slots__ if name in wanted}
@@ -286,12 +285,6 @@ def _export(row: records.Row) -> dict[str, Any]:
         "at": row.body["at"],
         "content": content,
     } | members
-
-
-def _parsed(shape: type[serializers.Serializer[Any]], given: Any) -> dict[str, Any]:
-    parsed = shape(data=given)
-    parsed.is_valid(raise_exception=True)
-    return dict(parsed.validated_data)
 
 
 def _page(request: Request, query: dict[str, Any], results: list[dict[str, Any]]) -> Response:

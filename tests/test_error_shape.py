@@ -70,7 +70,7 @@ def approve(world, **headers):
 # status -> (code, request)
 ERRORS = {
     "400 of a body": (400, "invalid", lambda w: w.send("alice", "POST", "/api/v1/versions/", {})),
-    "400 of a member": (400, "member_unknown", lambda w: w.send("alice", "POST", "/api/v1/runs/", {"x": 1})),
+    "400 of a member": (400, "member_unknown", lambda w: w.send("alice", "POST", "/api/v1/stops/", {"x": 1})),
     "400 of a query": (400, "invalid", lambda w: w.send("dave", "GET", "/api/v1/records/")),
     "400 of a call": (400, "invalid", lambda w: call(w, kind="x")),
     "401": (401, "not_authenticated", lambda w: w.send("anonymous", "GET", "/api/v1/workspaces/")),

@@ -16,6 +16,7 @@ from rest_framework.response import Response
 
 from audit.refusal import Refusal, not_found
 from audit.shapes import Problem
+from audit.strict import parsed as parsed
 from audit.uuid7 import uuid7
 from gateway.principal import Principal
 from registry import memberships, permissions
@@ -38,16 +39,6 @@ class PageQuery(serializers.Serializer[dict[str, Any]]):
 def refusals(*statuses: int) -> dict[Any, OpenApiResponse]:
     """Return the documented refusals of a view: 400 to 404 and the further ones given."""
     return {(status, PROBLEM): OpenApiResponse(Problem) for status in (400, 401, 403, 404, *statuses)}
-
-
-def parsed(shape: type[serializers.Serializer[Any]], data: Any) -> dict[str, Any]:
-    """Return `data` as `shape` understands it. :raises Refusal: unknown members; DRF's ValidationError for the rest."""
-    form = shape(data=data)
-    if isinstance(data, dict) and (unknown := sorted(data.keys() - form.fields.keys())):
-        detail = f"There is no member {unknown[0]!r} here; there are {', '.join(sorted(form.fields))}."
-        raise Refusal("member_unknown", detail, field=unknown[0])
-    form.is_valid(raise_exception=True)
-    return dict(form.validated_data)
 
 
 def correlation_id(request: Any) -> str:

@@ -72,7 +72,7 @@ class CallRow(Shape):
     agent = serializers.CharField()
     credential = serializers.UUIDField()
     session = serializers.UUIDField(allow_null=True)
-    run = serializers.JSONField(allow_null=True)
+    run = serializers.DictField(allow_null=True)
     correlation_id = serializers.CharField()
     state = serializers.ChoiceField(choices=Call.State.choices)
     code = serializers.CharField(allow_blank=True)

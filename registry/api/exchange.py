@@ -16,7 +16,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from audit.refusal import not_found
+from audit import strict
+from audit.refusal import Refusal, not_found
 from audit.shapes import Problem
 from registry import authentication, permissions, workspaces
 from registry.models import Environment, Membership, Workspace
@@ -27,7 +28,9 @@ WORKSPACE = OpenApiParameter(
 )
 PAGING = [
     OpenApiParameter("cursor", str, description="From `next` or `previous` of another page."),
-    OpenApiParameter("page_size", int, description="At most 200."),
+    OpenApiParameter(
+        "page_size", {"type": "integer", "minimum": 1, "maximum": 200}, description="How many rows; 50 if left out."
+    ),
 ]
 
 
@@ -50,12 +53,26 @@ class ById(CursorPagination):
     max_page_size = 200
     page_size_query_param = "page_size"
 
+    def get_page_size(self, request: Request) -> int:
+        """Return how many rows were asked for. :raises Refusal: page_size_invalid; DRF would take its default."""
+        asked = request.query_params.get(self.page_size_query_param, str(self.page_size))
+        if not asked.isascii() or not asked.isdigit() or not 1 <= int(asked) <= self.max_page_size:
+            detail = f"A page has 1 to {self.max_page_size} rows; leave page_size out for {self.page_size}."
+            raise Refusal("page_size_invalid", detail, field="page_size")
+        return int(asked)
+
 
 class View(APIView):
     """A view on rows that carry their workspace."""
 
     permission_classes: tuple[type[BasePermission], ...] = (permissions.MemberOfWorkspace,)
     scope: str | None = None
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuse, before anything else, what the database cannot even compare with. :raises Refusal: text_invalid."""
+        super().initial(request, *args, **kwargs)
+        if any("\x00" in text for name, values in request.query_params.lists() for text in (name, *values)):
+            raise Refusal("text_invalid", "The character U+0000 cannot stand in a text; take it out.")
 
     def page(self, request: Request, rows: QuerySet[M], shape: type[serializers.Serializer[Any]]) -> Response:
         """Answer with one page of `rows`."""
@@ -100,11 +117,8 @@ def decided(request: Request) -> dict[str, Any]:
 
 
 def body(request: Request, shape: type[serializers.Serializer[Any]]) -> dict[str, Any]:
-    """Return the checked body. :raises ValidationError: naming the field."""
-    read = shape(data=request.data)
-    read.is_valid(raise_exception=True)
-    checked: dict[str, Any] = read.validated_data
-    return checked
+    """Return the checked body. :raises Refusal, ValidationError: naming the field."""
+    return strict.parsed(shape, request.data)
 
 
 def environment(workspace_id: UUID, name: str | None) -> Environment | None:
@@ -139,7 +153,7 @@ def documented(
     answers: dict[Any, Any] = {code: _page_of(gives) if listed else gives or OpenApiResponse()}
     if code == status.HTTP_201_CREATED:
         answers[200] = answers[201]
-    for error in {401, 403, 404, *also} | ({400, 409, 415} if takes is not None else set()):
+    for error in {401, 403, 404, *also} | ({400, 409, 415} if takes is not None else {400} if listed else set()):
         answers[error, "application/problem+json"] = Problem
     every = [*parameters, *([WORKSPACE, *PAGING] if listed else [])]
     name = summary.lower().replace(" ", "_") if listed else None
