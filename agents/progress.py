@@ -10,6 +10,9 @@ from agents.models import Run, Step
 from agents.outcomes import Broken, Later, Lost, Meaning, Parked, Said
 from agents.plan import Ask, End, Story, Turn
 from audit import crash, log
+from gateway import limits
+
+PERSONS = frozenset({"hold", "person"})  # what a run waits for without its clock running
 
 
 def take_up(run: Run, *, now: datetime) -> None:
@@ -20,6 +23,7 @@ def take_up(run: Run, *, now: datetime) -> None:
     elif run.state == Run.State.COMPENSATING:
         sagas.resume(run, now=now)
     elif run.state == Run.State.WAITING:
+        limits.resume(run.pk)
         journal.append("agents.run.resumed", run, now=now, data={"waited_for": run.wait})
         states.move(run, Run.State.RUNNING, code="")
 
@@ -120,6 +124,8 @@ def _delay(run: Run, step: Step, later: Later, now: datetime) -> None:
 
 def _wait(run: Run, wait: str, code: str, now: datetime, step: Step, data: Mapping[str, Any] | None = None) -> None:
     states.move(run, Run.State.WAITING, wait=wait, code=code)
+    if wait in PERSONS:
+        limits.pause(run.pk)
     about = {"wait": wait, "code": code, "failures": step.failures, **(data or {})}
     journal.append("agents.run.parked", run, now=now, step=step, data=about)
 

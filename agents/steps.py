@@ -8,6 +8,7 @@ from agents import doorbell, journal, runs, states
 from agents.models import Run, Step
 from audit import crash
 from audit.refusal import Refusal, not_found
+from gateway import limits
 from registry import memberships
 from registry.models import Environment, Person
 
@@ -26,6 +27,7 @@ def requeue(step: Step, *, by: Person, now: datetime) -> Step:
             raise Refusal("step_not_dead", detail, status=409)
         states.move(step, Step.State.READY, code="", crashes=0, failures=0)
         journal.append("agents.step.requeued", run, now=now, actor=by.actor, step=step)
+        limits.resume(run.pk)
         states.move(run, Run.State.RUNNING, code="")
         doorbell.ring(step.pk)
     crash.point("agents.requeued")

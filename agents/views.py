@@ -233,9 +233,18 @@ def _budgets(row: Run, release: Version | None, visit: Visit) -> list[Budget]:
         if column:
             used = (getattr(counter, column) if counter else 0) - reserved[column]
         else:
-            used = int(((row.finished_at or visit.now) - (row.started_at or row.created_at)).total_seconds())
+            used = _seconds(row, counter, visit)
         found.append(Budget(name, max(0, used), reserved.get(column, 0), bounds[name]))
     return found
+
+
+def _seconds(row: Run, counter: Counter | None, visit: Visit) -> int:
+    """Return for how long a run has worked: without what it waited for persons."""
+    end = row.finished_at or visit.now
+    if counter is None:
+        return int((end - (row.started_at or row.created_at)).total_seconds())
+    end = counter.waits_since or end
+    return int((end - counter.started_at).total_seconds() - counter.waited_ms / 1000)
 
 
 def _uuid(text: str) -> UUID | None:

@@ -27,7 +27,8 @@ _BYTES_PER_TOKEN = 2
 _TAKE = """
 WITH locked AS (
     SELECT id, calls, under_way, tokens, cost_micro_usd,
-           ceil(extract(epoch FROM clock_timestamp() - started_at))::bigint AS seconds
+           ceil(extract(epoch FROM coalesce(waits_since, clock_timestamp()) - started_at) - waited_ms / 1000.0)::bigint
+               AS seconds
     FROM gateway_counter WHERE id = ANY(%(counters)s) ORDER BY id FOR UPDATE),
 fits AS (
     SELECT count(*) = %(count)s
@@ -65,6 +66,12 @@ SET under_way = greatest(c.under_way - 1, 0),
     tokens = greatest(c.tokens - gone.tokens + coalesce(%(tokens)s, gone.tokens), 0),
     cost_micro_usd = greatest(c.cost_micro_usd - gone.cost_micro_usd + coalesce(%(cost)s, gone.cost_micro_usd), 0)
 FROM gone, locked WHERE c.id = ANY(gone.counters) AND c.id = locked.id
+"""
+_PAUSE = "UPDATE gateway_counter SET waits_since = coalesce(waits_since, clock_timestamp()) WHERE id = %s"
+_RESUME = """
+UPDATE gateway_counter SET waits_since = NULL,
+    waited_ms = waited_ms + greatest(0, round(extract(epoch FROM clock_timestamp() - waits_since) * 1000))::bigint
+WHERE id = %s AND waits_since IS NOT NULL
 """
 _SETTLE_CALL = _SETTLE.format(which="call = %(call)s")
 _LEAKED = """
@@ -201,6 +208,18 @@ def settle(cursor: CursorWrapper, call: UUID, usage: Usage | None) -> None:
     """Turn the reservation of `call` into use, in the caller's transaction. None: all of it counts as used."""
     tokens, cost = usage if usage is not None else (None, None)
     cursor.execute(_SETTLE_CALL, {"call": call, "tokens": tokens, "cost": cost})
+
+
+def pause(counter: UUID) -> None:
+    """Stop the clock of a run's budget, in the caller's transaction: it waits for a person."""
+    with connection.cursor() as cursor:
+        cursor.execute(_PAUSE, [counter])
+
+
+def resume(counter: UUID) -> None:
+    """Let the clock of a run's budget go on, in the caller's transaction. Idempotent."""
+    with connection.cursor() as cursor:
+        cursor.execute(_RESUME, [counter])
 
 
 def free_leaked(counter: UUID | None = None) -> int:

@@ -23,12 +23,15 @@ from registry.models import Person
 from registry.resolve import Release
 
 LONGEST = timedelta(hours=24)
-IDLE = timedelta(hours=1)
+IDLE = timedelta(hours=1)  # without a call, and without a hold that waits for a person
 _LONGEST_REQUEST = 100_000  # characters
 _COLUMNS = """
 SELECT s.id, s.root_id, s.release, s.state, s.credential_id, s.opener, s.on_behalf_of, s.sticky,
        s.expires_at <= now()
-           OR coalesce(coalesce(c.touched_at, s.opened_at) + s.idle_seconds * interval '1 s' <= now(), false),
+           OR coalesce(coalesce(c.touched_at, s.opened_at) + s.idle_seconds * interval '1 s' <= now(), false)
+               AND NOT EXISTS (SELECT FROM gateway_hold h JOIN gateway_call held ON held.id = h.call_id
+                               WHERE held.session_id = s.id AND h.state IN ('open', 'approved')
+                                 AND h.expires_at > now()),
        ARRAY(SELECT l.label FROM gateway_sessionlabel l WHERE l.root_id = s.root_id ORDER BY l.label)
 FROM gateway_session s LEFT JOIN gateway_counter c ON c.id = s.id
 """
@@ -203,7 +206,10 @@ def expire(*, now: datetime) -> int:
         cursor.execute(
             """SELECT s.id FROM gateway_session s LEFT JOIN gateway_counter c ON c.id = s.id
                WHERE s.state = 'open' AND (s.expires_at <= now()
-                  OR coalesce(c.touched_at, s.opened_at) + s.idle_seconds * interval '1 s' <= now())
+                  OR coalesce(c.touched_at, s.opened_at) + s.idle_seconds * interval '1 s' <= now()
+                      AND NOT EXISTS (SELECT FROM gateway_hold h JOIN gateway_call held ON held.id = h.call_id
+                                      WHERE held.session_id = s.id AND h.state IN ('open', 'approved')
+                                        AND h.expires_at > now()))
                ORDER BY s.id LIMIT 1000"""
         )
         over = [pk for (pk,) in cursor.fetchall()]

@@ -23,6 +23,10 @@ class Counter(Row):
     cost_micro_usd = models.BigIntegerField(default=0, help_text="Used and reserved.")
     started_at = models.DateTimeField(db_default=models.functions.Now())
     touched_at = models.DateTimeField(db_default=models.functions.Now())
+    waits_since = models.DateTimeField(null=True, help_text="A run that waits for a person since then.")
+    waited_ms = models.BigIntegerField(
+        default=0, db_default=0, help_text="Spent waiting for persons: it counts for no budget."
+    )
 
     class Meta:
         constraints: ClassVar = [

@@ -139,6 +139,19 @@ def test_a_session_that_is_over_makes_no_calls_and_replays_none(stage, agent, en
     assert outcome.code in ("session_closed", "session_expired")
 
 
+@pytest.mark.parametrize(("waits", "state"), [(True, "open"), (False, "expired")])
+def test_a_session_is_not_idle_while_a_hold_of_it_waits_for_a_person(stage, agent, waits, state):
+    session = opened(stage, stage.people["bob"], bind=agent)
+    parked = stage.call(agent, "careful", session=session.pk)
+    query("UPDATE gateway_counter SET touched_at = now() - interval '2 h' WHERE id = %s", session.pk)
+    if not waits:
+        query("UPDATE gateway_hold SET expires_at = now() WHERE id = %s", parked.hold)
+    sessions.expire(now=stage.now)
+    session.refresh_from_db()
+    assert session.state == state
+    assert (stage.call(agent, session=session.pk).status == "finished") == waits
+
+
 def test_an_outcome_is_not_replayed_into_a_closed_session(stage, agent):
     session = opened(stage, stage.people["bob"], bind=agent)
     stage.call(agent, "look", "v", key="k", session=session.pk)
