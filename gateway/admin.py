@@ -34,6 +34,7 @@ class CallAdmin(ReadOnly):
     models.HoldApproval,
     models.Counter,
     models.Breaker,
+    models.State,
     models.RetryBudget,
     models.DecisionLog,
     models.Alarm,

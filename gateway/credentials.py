@@ -18,6 +18,7 @@ from registry.models import Environment, Membership, Person, Workspace
 SCOPES = {
     "tools:call": "ask for tool calls",
     "models:call": "ask for model calls",
+    "states:use": "read and write what the agent remembers",
     "runs:start": "start durable runs of the agent",
     "artifacts:write": "bring versions of artifacts and propose them, for its owner",
     "sessions:open": "open sessions and vouch for what the user asked; never together with a call scope",

@@ -22,6 +22,9 @@ EVENTS = {
     "gateway.hold.approved": "A person approved a parked call, bound to the digest they saw.",
     "gateway.hold.rejected": "A person rejected a parked call; it is denied.",
     "gateway.hold.expired": "Nobody decided a parked call in time; it is denied.",
+    "gateway.state.written": "An agent remembered a value; the record holds it, sealed, with the session's labels.",
+    "gateway.state.read": "An agent read a value whose labels its session did not have; they are on it from then on.",
+    "gateway.state.deleted": "An agent forgot a value.",
     "gateway.breaker.opened": "A tool failed too often, or its probe did: until the next probe nobody asks it.",
     "gateway.breaker.closed": "A probe found the tool back, or an operator closed its breaker.",
 }

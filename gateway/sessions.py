@@ -223,8 +223,11 @@ def expire(*, now: datetime) -> int:
     return ended
 
 
-def label(cursor: CursorWrapper, root: UUID, labels: Iterable[str], *, call: UUID) -> None:
-    """Add `labels` to the tree of `root`, in the caller's transaction. Labels only grow."""
+def label(cursor: CursorWrapper, root: UUID, labels: Iterable[str], *, call: UUID | None) -> None:
+    """Add `labels` to the tree of `root`, in the caller's transaction. Labels only grow.
+
+    :param call: that brings them; None: what the agent remembered does.
+    """
     wanted = sorted(set(labels))
     if wanted:
         count = len(wanted)

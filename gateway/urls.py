@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from gateway.api import breakers, calls, credentials, holds, opa, sessions, stops, trusts
+from gateway.api import breakers, calls, credentials, holds, opa, sessions, states, stops, trusts
 
 urlpatterns = [
     path("tool-calls/", calls.tool_calls, name="tool-calls"),
@@ -23,6 +23,8 @@ urlpatterns = [
     path("trusts/<uuid:trust>/", trusts.TrustView.as_view(), name="trust"),
     path("trusts/<uuid:trust>/revocations/", trusts.RevocationsView.as_view(), name="trust-revocations"),
     path("trusts/<uuid:trust>/credentials/", trusts.CredentialsView.as_view(), name="trust-credentials"),
+    path("states/", states.StatesView.as_view(), name="states"),
+    path("states/<str:key>/", states.StateView.as_view(), name="state"),
     path("breakers/", breakers.BreakersView.as_view(), name="breakers"),
     path("breakers/<uuid:breaker>/", breakers.BreakerView.as_view(), name="breaker"),
     path("breakers/<uuid:breaker>/resets/", breakers.ResetsView.as_view(), name="breaker-resets"),

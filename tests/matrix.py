@@ -145,6 +145,29 @@ def workspace(world: World) -> str:
     return world.slug
 
 
+def remembers(status: int, **others: int) -> dict[str, int]:
+    """Return the answers of what only an agent's credential may ask for."""
+    return everybody(403, anonymous=401, opa=401, agent=status) | others
+
+
+def _remembered(world: World) -> Ask:
+    return Ask({"str:key": world.state().key})
+
+
+def _new_state(world: World) -> Ask:
+    return Ask({"str:key": fresh("key")}, {"value": {"n": 1}}, headers={"If-None-Match": "*"})
+
+
+def _replaced(world: World) -> Ask:
+    state = world.state()
+    return Ask({"str:key": state.key}, {"value": {"n": 2}}, headers={"If-Match": f'"{state.record}"'})
+
+
+def _forgotten(world: World) -> Ask:
+    state = world.state()
+    return Ask({"str:key": state.key}, headers={"If-Match": f'"{state.record}"'})
+
+
 def _id(row: Any) -> str:
     return str(getattr(row, "pk", row))
 
@@ -443,6 +466,12 @@ GATEWAY = [
         "POST", f"{V1}credentials/<uuid:credential>/revocations/", may("alice carol olga adam", 201),
         one(World.credential, "credential"), "gateway.credential.revoked",
     ),
+    Row("GET", f"{V1}states/", may(MEMBERS), mine),
+    # Only a credential remembers; the foreign one has nothing live in its own workspace, and does not see this one.
+    Row("GET", f"{V1}states/<str:key>/", remembers(200, foreign=404), _remembered),
+    Row("PUT", f"{V1}states/<str:key>/", remembers(201, foreign=409), _new_state, "gateway.state.written"),
+    Row("PUT", f"{V1}states/<str:key>/", remembers(200, foreign=409), _replaced, "gateway.state.written", "replace"),
+    Row("DELETE", f"{V1}states/<str:key>/", remembers(204, foreign=409), _forgotten, "gateway.state.deleted"),
     Row("GET", f"{V1}breakers/", may(MEMBERS), mine),
     Row("GET", f"{V1}breakers/<uuid:breaker>/", may(MEMBERS), one(World.breaker, "breaker")),
     Row(

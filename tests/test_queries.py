@@ -28,6 +28,7 @@ MAKES = {
     "pdp-credentials": lambda world: world.opa_credential(),
     "settings": lambda world: world.credential(),
     "holds": lambda world: world.hold(),
+    "states": lambda world: world.state(),
     "breakers": lambda world: world.breaker(),
     "runs": lambda world: world.begun(),
     "records": lambda world: world.stop(),

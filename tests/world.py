@@ -14,7 +14,7 @@ from django.test import Client, override_settings
 
 from agents import leases, runs
 from audit import jobs, publisher, records, sequencer
-from gateway import alarms, breakers, credentials, sessions, trusts
+from gateway import alarms, breakers, credentials, sessions, states, trusts
 from registry import (
     activations,
     comments,
@@ -39,7 +39,7 @@ from tests.registry.builders import TOOL, publish
 PEOPLE = ("mallory", "alice", "bob", "carol", "dave", "olga", "adam", "eve")
 CREDENTIALS = ("agent", "foreign", "opa")  # opa: a decision point of the development environment
 ROLES = ("anonymous", *PEOPLE, *CREDENTIALS)
-SCOPES = ("tools:call", "models:call", "runs:start", "artifacts:write")
+SCOPES = ("tools:call", "models:call", "runs:start", "artifacts:write", "states:use")
 DEVELOPMENT = {"environment": "development", "agent": "steward"}
 
 
@@ -251,6 +251,11 @@ class World(Acts):
         from gateway.models import Hold
 
         return Hold.objects.get(pk=self.call(self.principal, "careful").hold)
+
+    def state(self):
+        """Return something that the agent remembers."""
+        how = {"expected": None, "session": None, "now": datetime.now(UTC), "correlation_id": "world"}
+        return states.write(self.principal, fresh("key"), {"n": 1}, **how)
 
     def breaker(self):
         """Return the open breaker of a tool that has failed."""

@@ -11,6 +11,7 @@ from gateway.models.credentials import Credential, Key
 from gateway.models.decisions import Alarm, DecisionLog
 from gateway.models.holds import Hold, HoldApproval
 from gateway.models.sessions import Session, SessionLabel, Token
+from gateway.models.states import State
 from gateway.models.tallies import Tally
 from gateway.models.trusts import KeySet, Trust
 
@@ -30,6 +31,7 @@ __all__ = [
     "RetryBudget",
     "Session",
     "SessionLabel",
+    "State",
     "Tally",
     "Token",
     "Trust",

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('gateway', '0008_tallies'),
+        ('gateway', '0009_trusts'),
     ]
 
     operations = [
