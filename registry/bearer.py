@@ -11,8 +11,9 @@ from audit.refusal import Refusal
 
 LONGEST = timedelta(days=400)
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_FORM = re.compile(r"placet_([0-9A-Za-z]{43})([0-9A-Za-z]{6})")
-_PREFIX = len("placet_") + 6
+PREFIX = "placet_"  # of agents' and machines' keys; what people's programs hold has a word more
+_FORM = re.compile(r"([0-9A-Za-z]{43})([0-9A-Za-z]{6})")
+_SHOWN = 6
 
 
 class Made(NamedTuple):
@@ -23,11 +24,11 @@ class Made(NamedTuple):
     hash: bytes
 
 
-def make() -> Made:
+def make(prefix: str = PREFIX) -> Made:
     """Return a new key of 256 random bits."""
     body = "".join(secrets.choice(_ALPHABET) for _ in range(43))
-    text = f"placet_{body}{checksum(body)}"
-    return Made(text, text[:_PREFIX], hash_of(text))
+    text = f"{prefix}{body}{checksum(body)}"
+    return Made(text, text[: len(prefix) + _SHOWN], hash_of(text))
 
 
 def hash_of(text: str) -> bytes:
@@ -35,9 +36,9 @@ def hash_of(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-def well_formed(text: str) -> bool:
+def well_formed(text: str, prefix: str = PREFIX) -> bool:
     """Say whether `text` can be a key of ours at all."""
-    form = _FORM.fullmatch(text)
+    form = _FORM.fullmatch(text.removeprefix(prefix)) if text.startswith(prefix) else None
     return form is not None and checksum(form[1]) == form[2]
 
 

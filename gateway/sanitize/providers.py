@@ -46,7 +46,7 @@ def _checksummed(text: str, start: int, end: int) -> Iterator[Span]:
 
 
 def _placet(text: str, start: int, end: int) -> Iterator[Span]:
-    body = text[start + len("placet_") : end]
+    body = text[start:end].rpartition("_")[2]
     if len(body) == 49 and lookalikes.random_enough(body):
         yield start, end, "high" if checksums.crc_base62(body[:43]) == body[43:] else "medium"
 
@@ -74,8 +74,8 @@ RECOGNISERS = (
     _one("heroku_key", rf"\bHRKU-{_URLSAFE}+", 40, 80),
     _one("flyio_token", r"\bfm[12][ar]?_[A-Za-z0-9+/=,_-]+", 60),
     _one("scaleway_key", r"\bSCW[A-Z0-9]+", 20, 20, "medium"),
-    # Our own agent keys: gateway.credentials
-    Recogniser("secret.placet_key", "high", rf"\bplacet_{_ALNUM}+", _placet),
+    # Our own: keys of agents, access tokens of persons, codes of devices (registry.bearer)
+    Recogniser("secret.placet_key", "high", rf"\bplacet_(?:person_|device_)?{_ALNUM}+", _placet),
     # Source and packages
     Recogniser("secret.github_token", "high", rf"\bgh[pousr]_{_ALNUM}+", _checksummed),
     _one("github_token", rf"\bgithub_pat_{_ALNUM}+_{_ALNUM}+", 82, 100),

@@ -188,10 +188,11 @@ def test_a_github_token_with_a_wrong_checksum_is_less_sure():
 
 
 def test_a_key_that_this_gateway_issued_is_found():
-    secret = "placet_" + body(43) + bearer.checksum(body(43))
-    assert [(one.kind, one.severity) for one in sanitize.scan(f"use {secret} please")] == [
-        ("secret.placet_key", "high")
-    ]
+    for prefix in ("placet_", "placet_person_"):
+        secret = prefix + body(43) + bearer.checksum(body(43))
+        assert [(one.kind, one.severity) for one in sanitize.scan(f"use {secret} please")] == [
+            ("secret.placet_key", "high")
+        ]
 
 
 def test_the_exact_kind_wins_over_the_vague_one():
