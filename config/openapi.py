@@ -19,6 +19,17 @@ class CredentialScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyp
         return {"type": "http", "scheme": "bearer", "description": "A key of a credential: `placet_…`."}
 
 
+class AccessTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """Programs of a person send the person's access token."""
+
+    target_class = "registry.token_authentication.AccessTokenAuthentication"
+    name = "access_token"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        """Return the security scheme."""
+        return {"type": "http", "scheme": "bearer", "description": "An access token of a person: `placet_person_…`."}
+
+
 class Kept(SchemaGenerator):
     """Gives the document that the first request made: it is the same for everybody and takes half a second."""
 

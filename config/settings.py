@@ -218,6 +218,7 @@ WHITENOISE_USE_FINDERS = True  # a handful of files: nothing has to be collected
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
+        "registry.token_authentication.AccessTokenAuthentication",
         "gateway.authentication.CredentialAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],

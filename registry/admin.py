@@ -109,6 +109,20 @@ class BundleAdmin(ReadOnly):
     hidden = ("content",)
 
 
+@admin.register(models.AccessToken)
+class AccessTokenAdmin(ReadOnly):
+    """Access tokens, by their first characters."""
+
+    hidden = ("hash",)
+
+
+@admin.register(models.DeviceLogin)
+class DeviceLoginAdmin(ReadOnly):
+    """Logins of devices, without the codes that complete them."""
+
+    hidden = ("device_hash", "code")
+
+
 admin.site.register(
     [models.Workspace, models.Artifact, models.Lifecycle, models.Pin, models.Provenance, models.Contributor], ReadOnly
 )

@@ -70,11 +70,14 @@ def require_recent(authentication: Authentication | None, environment: Environme
 
 
 def of(request: HttpRequest | Request) -> Authentication | None:
-    """Return how the person behind a session proved who they are; None for a credential and for nobody.
+    """Return how the person behind a session proved who they are; None for a credential, a program and nobody.
 
     Who has a second factor counts as having proved it when they last gave that factor.
     """
     person: Any = request.user
+    # A program's request may carry the cookie of some other session: that one proves nothing about the token's person.
+    if getattr(request, "auth", None) is not None:
+        return None
     if not isinstance(person, Person) or _SIGNED_IN not in request.session:
         return None
     given = [(_method(record), record["at"]) for record in get_authentication_records(_plain(request), person)]

@@ -51,5 +51,10 @@ EVENTS = {
     "registry.signer.created": "A key was added whose signed statements about versions count.",
     "registry.signer.confirmed": "A second admin confirmed a signer's key; it now counts in protected environments.",
     "registry.signer.revoked": "A signer's key was revoked; nothing that it signed counts any more.",
+    "registry.access_token.created": "A member may now act through a program that holds this token.",
+    "registry.access_token.used": "An access token was used for the first time.",
+    "registry.access_token.revoked": "An access token was ended before its time.",
+    "registry.device_login.confirmed": "A member confirmed in the browser that a program may act as them.",
+    "registry.device_login.refused": "A member refused a program that wanted to act as them.",
     "registry.evidence.added": "Evidence about a version was filed under its digest.",
 }

@@ -24,6 +24,7 @@ def record(
     actor: str,
     now: datetime,
     correlation_id: str,
+    subjects: Mapping[str, str] | None = None,
     data: Mapping[str, object] | None = None,
 ) -> None:
     """Append `event` to the log of every workspace of which `person` is a member.
@@ -39,7 +40,7 @@ def record(
             actor=actor,
             correlation_id=correlation_id,
             now=now,
-            subjects={"person": str(person.pk)},
+            subjects={"person": str(person.pk), **(subjects or {})},
             data=data,
         )
 

@@ -9,7 +9,7 @@ from rest_framework.request import Request
 
 from audit.refusal import Refusal, not_found
 from registry import memberships
-from registry.models import Person, Role, Workspace
+from registry.models import AccessToken, Environment, Person, Role, Workspace
 
 if TYPE_CHECKING:  # its classes read their defaults, this module among them, when they are made
     from rest_framework.views import APIView
@@ -53,6 +53,18 @@ def requester(request: Request, *, scope: str | None = None) -> Requester:
 def signed_in(request: Request) -> Person | None:
     """Return the person who is signed in and active; None for a credential or nobody."""
     return request.user if isinstance(request.user, Person) and request.user.is_active else None
+
+
+def require_browser(request: Request, environment: Environment | None, page: str) -> None:
+    """Refuse an access token where it matters most that the person is there: a token may have been stolen.
+
+    :param environment: where the approval would count; None: the whole workspace. :param page: path of the page on
+        which the person can decide, after showing once more who they are. :raises Refusal: step_up_required (403).
+    """
+    if isinstance(request.auth, AccessToken) and (environment is None or environment.protected):
+        where = environment.name if environment else "the whole workspace"
+        detail = f"An approval for {where} is given in the browser, not with an access token."
+        raise Refusal("step_up_required", detail, status=403, address=page)
 
 
 def workspace_of(request: Request, reference: object, *, scope: str | None = None) -> Workspace:

@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID
 
+from django.urls import reverse
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -80,6 +81,9 @@ class ApprovalsView(APIView):
     )
     def post(self, request: Request, hold: UUID) -> Response:
         row = _find(request, hold)
+        workspace = permissions.workspace_of(request, str(row.workspace_id))
+        page = reverse("pages:hold", args=[workspace.slug, row.pk])
+        permissions.require_browser(request, frame.environment(row.workspace_id, row.environment), page)
         row = holds.approve(row.pk, **_verdict(request))
         telemetry.HOLDS.labels("approved").inc()
         return Response(_shown(row), status=201)

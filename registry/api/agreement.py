@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID
 
+from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -164,6 +165,8 @@ class Approvals(View):
         if asks["verdict"] != Approval.Verdict.APPROVE:
             say = approvals.reject if asks["verdict"] == Approval.Verdict.REJECT else approvals.request_changes
             return made(ApprovalShape([say(proposal, **says)], many=True).data)
+        page = reverse("pages:proposal", args=[proposal.workspace.slug, proposal.pk])
+        permissions.require_browser(request, proposal.environment, page)
         return made(ApprovalShape(approvals.approve(proposal, **says), many=True).data)
 
 

@@ -8,8 +8,10 @@ from registry.models.live import Bundle, Slot, Stop
 from registry.models.pdps import Pdp, PdpCredential, PdpKey
 from registry.models.people import Environment, Grant, Membership, Person, Role, Workspace
 from registry.models.signers import Signer
+from registry.models.tokens import AccessToken, DeviceLogin
 
 __all__ = [
+    "AccessToken",
     "Activation",
     "Approval",
     "Artifact",
@@ -17,6 +19,7 @@ __all__ = [
     "Check",
     "Comment",
     "Contributor",
+    "DeviceLogin",
     "Environment",
     "Evidence",
     "FactorReset",

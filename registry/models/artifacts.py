@@ -53,6 +53,8 @@ class Version(Row):
     digest = models.CharField(max_length=71)
     content = models.BinaryField()
     created_at = models.DateTimeField()
+    # Not a column: whether versions.create stored these bytes just now, or found them.
+    stored = False
 
     class Meta:
         constraints: ClassVar = [
