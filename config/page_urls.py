@@ -6,7 +6,7 @@ from agents import views as agents
 from config.pages import exports, reasons, search, trail, views
 from gateway.views import calls, holds, stops
 from registry.views import catalogue, comments, proposals, queue, releases
-from registry.views import catalogue, devices, proposals, releases
+from registry.views.devices import access_tokens, device, revocation
 
 app_name = "pages"
 WORKSPACE: list[URLPattern | URLResolver] = [
@@ -51,9 +51,9 @@ WORKSPACE: list[URLPattern | URLResolver] = [
 ]
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", views.start, name="start"),
-    path("device/", devices.device, name="device"),
-    path("access-tokens/", devices.access_tokens, name="access-tokens"),
-    path("access-tokens/<uuid:pk>/revocation/", devices.revocation, name="access-token-revocation"),
+    path("device/", device, name="device"),
+    path("access-tokens/", access_tokens, name="access-tokens"),
+    path("access-tokens/<uuid:pk>/revocation/", revocation, name="access-token-revocation"),
     path("theme/", views.theme, name="theme"),
     path("w/<slug:slug>/", include(WORKSPACE)),
 ]

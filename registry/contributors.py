@@ -46,6 +46,12 @@ def unmapped(versions: Iterable[UUID]) -> QuerySet[Contributor]:
     return Contributor.objects.filter(~Exists(named), version__in=list(versions), person=None)
 
 
+def strangers(workspace_id: UUID, identities: Iterable[str]) -> list[str]:
+    """Return the addresses among commit identities that belong to no member."""
+    addresses = {address_of(identity) for identity in identities}
+    return sorted(addresses - _members(workspace_id, addresses).keys())
+
+
 def people(versions: Iterable[UUID]) -> frozenset[UUID]:
     """Return the ids of all persons who contributed to any of `versions`."""
     rows = Contributor.objects.filter(version__in=list(versions), person__isnull=False)

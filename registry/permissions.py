@@ -58,12 +58,12 @@ def signed_in(request: Request) -> Person | None:
 def require_browser(request: Request, environment: Environment | None, page: str) -> None:
     """Refuse an access token where it matters most that the person is there: a token may have been stolen.
 
-    :param environment: where the approval would count; None: the whole workspace. :param page: path of the page on
+    :param environment: where the decision would count; None: the whole workspace. :param page: path of the page on
         which the person can decide, after showing once more who they are. :raises Refusal: step_up_required (403).
     """
     if isinstance(request.auth, AccessToken) and (environment is None or environment.protected):
         where = environment.name if environment else "the whole workspace"
-        detail = f"An approval for {where} is given in the browser, not with an access token."
+        detail = f"A decision for {where} is made in the browser, not with an access token."
         raise Refusal("step_up_required", detail, status=403, address=page)
 
 

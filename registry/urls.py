@@ -4,8 +4,15 @@ from django.urls import path
 
 from registry import versions
 from registry.api import agreement, artifacts, discussion, live, pdps, people, signers
+from registry.api.manifests import Manifests, Plans
+from registry.api.tokens import AccessTokens, DeviceLogins, DeviceTokens, Me, OneAccessToken
 
 urlpatterns = [
+    path("me/", Me.as_view(), name="api-me"),
+    path("access-tokens/", AccessTokens.as_view(), name="api-access-tokens"),
+    path("access-tokens/<uuid:pk>/", OneAccessToken.as_view(), name="api-access-token"),
+    path("device-logins/", DeviceLogins.as_view(), name="api-device-logins"),
+    path("device-logins/<uuid:pk>/tokens/", DeviceTokens.as_view(), name="api-device-login-tokens"),
     path("workspaces/", people.Workspaces.as_view(), name="api-workspaces"),
     path("workspaces/<uuid:pk>/", people.OneWorkspace.as_view(), name="api-workspace"),
     path("memberships/", people.Memberships.as_view(), name="api-memberships"),
@@ -43,6 +50,8 @@ urlpatterns = [
     path("signers/<uuid:pk>/", signers.OneSigner.as_view(), name="api-signer"),
     path("signers/<uuid:pk>/confirmation/", signers.Confirmation.as_view(), name="api-signer-confirmation"),
     path("evidence/", artifacts.EvidenceList.as_view(), name="api-evidence"),
+    path("plans/", Plans.as_view(), name="api-plans"),
+    path("manifests/", Manifests.as_view(), name="api-manifests"),
     path("proposals/", agreement.Proposals.as_view(), name="api-proposals"),
     path("proposals/<uuid:pk>/", agreement.OneProposal.as_view(), name="api-proposal"),
     path("proposals/<uuid:pk>/withdrawal/", agreement.Withdrawal.as_view(), name="api-proposal-withdrawal"),

@@ -31,15 +31,18 @@ def create(
     correlation_id: str,
     provenance: Mapping[str, Any] | None = None,
     credential: str | None = None,
+    base: str | None = None,
 ) -> Version:
     """Store `content` as a version. The same bytes again are the same version, with the provenance added.
 
     :param provenance: where it came from; members: repository, commit, path, builder, identities, materials,
         statements, parents.
     :param credential: `credential:<uuid>` if a credential acts; `actor` is then its owner, who is a contributor.
-    :raises Refusal: role_missing, content_invalid and its like, pin_unknown, version_revoked.
+    :return: with `stored` set to whether the bytes are new.
+    :param base: digest of the version that has to be the newest one until now, "" for none at all; None: any.
+    :raises Refusal: role_missing, content_invalid and its like, pin_unknown, version_revoked, base_moved.
     """
-    _require_author(actor, workspace.pk)
+    require_author(actor, workspace.pk)
     raw = _admissible(kind, name, content)
     named = digest.of(kind, name, content)
     origin = provenances.parse(provenance)
@@ -49,7 +52,7 @@ def create(
     checks = _checked(kind, content) if version is None else []
     with transaction.atomic():
         if version is None:
-            version, created = _store(workspace, kind, name, named, raw, now)
+            version, created = _store(workspace, kind, name, named, raw, now, base)
         else:
             created = False
         changed = provenances.add(version, origin, actor=actor, now=now, credential=credential)
@@ -72,6 +75,7 @@ def create(
                     **contributors.records(version),
                 },
             )
+    version.stored = created
     return version
 
 
@@ -87,6 +91,41 @@ def content_of(version: Version) -> dict[str, Any]:
     """Return the content as JSON."""
     document: dict[str, Any] = canonical.loads(bytes(version.content), max_bytes=1 << 20, max_depth=64)
     return document
+
+
+def newest(workspace_id: UUID, kind: str, name: str) -> Version | None:
+    """Return the newest version of an artifact."""
+    rows = Version.objects.filter(workspace_id=workspace_id, kind=kind, name=name)
+    return rows.select_related("lifecycle").order_by("-number").first()
+
+
+def require_base(workspace_id: UUID, kind: str, name: str, base: str | None) -> None:
+    """Refuse if the newest version of an artifact is another than `base`. :raises Refusal: base_moved."""
+    if base is None:
+        return
+    found = newest(workspace_id, kind, name)
+    if (found.digest if found else "") != base:
+        what = f"version {found.number} ({found.digest[:19]})" if found else "nothing"
+        detail = f"The plan for {kind}/{name} is out of date: the newest there is now {what}. Make a new plan."
+        raise Refusal("base_moved", detail, status=409, field="base", newest=found.digest if found else None)
+
+
+def rehearse(kind: str, document: Content) -> list[admission.CheckResult]:
+    """Return what the admission checks say about a content that is not stored."""
+    return _checked(kind, document)
+
+
+def usable_part(workspace_id: UUID, pin: Mapping[str, Any], field: str) -> Version:
+    """Return the version that a pin names. :raises Refusal: pin_unknown, version_retired, version_revoked."""
+    rows = Version.objects.filter(workspace_id=workspace_id, kind=pin["kind"], name=pin["name"], digest=pin["digest"])
+    part = rows.select_related("lifecycle").first()
+    label = f"{pin['kind']}/{pin['name']} {pin['digest']}"
+    if part is None:
+        raise Refusal("pin_unknown", f"The workspace has no {label}; create it first.", field=field)
+    if part.lifecycle.state in ("retired", "revoked"):
+        detail = f"{label} is {part.lifecycle.state}; pin another version."
+        raise Refusal(f"version_{part.lifecycle.state}", detail, status=409, field=field)
+    return part
 
 
 def parts_of(version: Version) -> list[Version]:
@@ -110,7 +149,7 @@ def failing_checks(version: Version) -> list[Check]:
 
 def check_again(version: Version, *, actor: Person, now: datetime, correlation_id: str) -> list[Check]:
     """Run the admission checks once more, as after an upgrade of the gate. :raises Refusal: role_missing."""
-    _require_author(actor, version.workspace_id)
+    require_author(actor, version.workspace_id)
     _passed.clear()
     results = _checked(version.kind, content_of(version))
     with transaction.atomic():
@@ -176,7 +215,8 @@ def _users(version: Version) -> list[UUID]:
     return [version.pk, *Pin.objects.filter(part=version).values_list("version_id", flat=True)]
 
 
-def _require_author(actor: Person, workspace_id: UUID) -> None:
+def require_author(actor: Person, workspace_id: UUID) -> None:
+    """Refuse who is no author anywhere in the workspace. :raises Refusal: role_missing."""
     if Role.AUTHOR not in memberships.roles_anywhere(actor, workspace_id):
         memberships.require(actor, workspace_id, [Role.AUTHOR])
 
@@ -201,7 +241,9 @@ def _checked(kind: str, document: Content) -> list[admission.CheckResult]:
     return results
 
 
-def _store(workspace: Workspace, kind: str, name: str, named: str, raw: bytes, now: datetime) -> tuple[Version, bool]:
+def _store(
+    workspace: Workspace, kind: str, name: str, named: str, raw: bytes, now: datetime, base: str | None
+) -> tuple[Version, bool]:
     artifact, _ = Artifact.objects.get_or_create(
         workspace=workspace, kind=kind, name=name, defaults={"created_at": now}
     )
@@ -211,6 +253,7 @@ def _store(workspace: Workspace, kind: str, name: str, named: str, raw: bytes, n
     if version is not None:
         Artifact.objects.filter(pk=artifact.pk).update(count=F("count") - 1)
         return version, False
+    require_base(workspace.pk, kind, name, base)
     artifact.refresh_from_db(fields=["count"])
     version = Version.objects.create(
         workspace=workspace,
@@ -239,21 +282,7 @@ def _parts(workspace_id: UUID, kind: str, document: Content) -> list[Version]:
     """Return the versions that the pins of a release name. :raises Refusal: pin_unknown, version_revoked."""
     if kind != Kind.AGENT:
         return []
-    parts = []
-    for number, pin in enumerate(document["pins"]):
-        field = f"/content/pins/{number}"
-        part = (
-            Version.objects.filter(workspace_id=workspace_id, kind=pin["kind"], name=pin["name"], digest=pin["digest"])
-            .select_related("lifecycle")
-            .first()
-        )
-        label = f"{pin['kind']}/{pin['name']} {pin['digest']}"
-        if part is None:
-            raise Refusal("pin_unknown", f"The workspace has no {label}; create it first.", field=field)
-        if part.lifecycle.state in ("retired", "revoked"):
-            detail = f"{label} is {part.lifecycle.state}; pin another version."
-            raise Refusal(f"version_{part.lifecycle.state}", detail, status=409, field=field)
-        parts.append(part)
+    parts = [usable_part(workspace_id, pin, f"/content/pins/{number}") for number, pin in enumerate(document["pins"])]
     _references(parts)
     return parts
 

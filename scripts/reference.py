@@ -1,4 +1,4 @@
-"""Write the reference pages that follow from the source: error codes, events, REST endpoints, management commands.
+"""Write the reference pages that follow from the source: error codes, events, REST endpoints, the `placet` command.
 
 `python scripts/reference.py` writes them, `--check` says which are out of date. tests/test_docs.py runs the check.
 """
@@ -22,7 +22,7 @@ def main() -> int:
     import django
 
     django.setup()
-    pages = {"errors.md": errors(), "events.md": events(), "rest.md": rest()}
+    pages = {"errors.md": errors(), "events.md": events(), "rest.md": rest(), "cli.md": cli()}
     stale = []
     for name, text in pages.items():
         path = ROOT / "docs" / "reference" / name
@@ -112,9 +112,42 @@ def rest() -> str:
         "# REST\n\n"
         + NOTE
         + "The document itself is served at `/api/v1/openapi.json` (OpenAPI 3.1). People sign in with a session and send the CSRF\n"
-        "token; agents send `Authorization: Bearer` with their key.\n\n| method | path | what it does |\n|---|---|---|\n"
+        "token, or `Authorization: Bearer` with an access token; agents send their key that way.\n\n| method | path | what it does |\n|---|---|---|\n"
     )
     return intro + "\n".join(rows) + "\n"
+
+
+def cli() -> str:
+    """Return the page of every command of the command line, with the words of its own help."""
+    import typer
+
+    from config.cli.app import app
+    from config.cli.failures import Exit
+
+    intro = (
+        "# The `placet` command\n\n" + NOTE + "How to work with it: [guide](../guides/cli.md). Exit codes: "
+        f"{Exit.OK:d} done, {Exit.ERROR:d} error, {Exit.USAGE:d} wrong usage, {Exit.DENIED:d} denied, {Exit.PENDING:d} "
+        "something moved meanwhile or waits for a person.\n\n"
+    )
+    whole = typer.main.get_command(app)
+    return intro + "\n".join(_command(whole, typer.Context(whole, info_name="placet")))
+
+
+def _command(command: Any, context: Any) -> Iterator[str]:
+    """Yield the section of one command, then those of its own commands."""
+    level = "##" if context.parent is None else "###"
+    usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
+    yield f"{level} {context.command_path}\n\n`{usage}`\n\n{command.help}\n"
+    records = [one.get_help_record(context) for one in command.get_params(context) if one.name != "help"]
+    rows = [f"| `{_cell(name)}` | {_cell(text)} |" for name, text in (one for one in records if one is not None)]
+    if rows:
+        yield "| option or argument | meaning |\n|---|---|\n" + "\n".join(rows) + "\n"
+    for name, inner in sorted(getattr(command, "commands", {}).items()):
+        yield from _command(inner, type(context)(inner, info_name=name, parent=context))
+
+
+def _cell(text: str) -> str:
+    return (text or "").replace("|", "\\|").replace("  [", " [")
 
 
 def sources() -> Iterator[Path]:

@@ -15,8 +15,9 @@ from uuid import uuid4
 from tests.gateway.stage import fresh
 from tests.registry import signatures
 from tests.registry.builders import TOOL
-from tests.world import DEVELOPMENT, ROLES, World
+from tests.world import DEVELOPMENT, PEOPLE, ROLES, World
 
+OTHERS = [name for name in PEOPLE if name != "alice"]
 MEMBERS = "alice bob carol dave olga adam eve"
 V1 = "api/v1/"
 JWKS = {"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}
@@ -82,11 +83,12 @@ class Row:
         return f"{self.method} {self.route}{' ' + self.note if self.note else ''}"
 
     def _led_away(self, role: str) -> bool:
-        return role in _UNKNOWN and self.answers[role] == 302 and self.route.partition("/")[0] in ("", "w", "account")
+        return role in _UNKNOWN and self.answers[role] == 302 and self.route.partition("/")[0] in _FOR_PEOPLE
 
 
 # Roles that have no session of a browser: a page leads them to the login.
 _UNKNOWN = ("anonymous", "agent", "foreign", "opa")
+_FOR_PEOPLE = ("", "w", "account", "device", "access-tokens")
 
 
 def may(names: str, status: int = 200, **others: int) -> dict[str, int]:
@@ -243,6 +245,24 @@ def _identified(world: World) -> Ask:
     return Ask({"uuid:pk": world.version(ghost=True).pk}, body)
 
 
+def _new_device(world: World) -> Ask:
+    world.forget_devices()
+    return Ask(body={"machine": "a laptop"})
+
+
+def _confirmed_device(world: World) -> Ask:
+    row, code = world.device(confirmed=True)
+    return Ask({"uuid:pk": row.pk}, {"device_code": code})
+
+
+def _manifest() -> dict[str, Any]:
+    return {"kind": "tool", "name": fresh("tool"), "spec": TOOL, "source": "tool.yaml"}
+
+
+def _planned(world: World) -> Ask:
+    return Ask(body={"workspace": world.slug, "environment": "development", "manifests": [_manifest()]})
+
+
 def _slot(world: World) -> Any:
     from registry.models import Slot
 
@@ -284,6 +304,21 @@ SYSTEM = [
     Row("GET", "metrics", everybody(), nothing),
     Row("GET", f"{V1}openapi.json", everybody(), nothing),
 ]
+# Programs sign in on behalf of nobody yet, and then with a code that only they know.
+ANYBODY = [
+    Row("POST", f"{V1}device-logins/", everybody(201, opa=401), _new_device),
+    Row("POST", f"{V1}device-logins/<uuid:pk>/tokens/", everybody(201, opa=401), _confirmed_device),
+]
+OWN_ROWS = everybody(404, anonymous=401, agent=403, foreign=403, opa=401)
+SELF = [
+    Row("GET", f"{V1}me/", everybody(200, anonymous=401, agent=403, foreign=403, opa=401), nothing),
+    Row("GET", f"{V1}access-tokens/", everybody(200, anonymous=401, agent=403, foreign=403, opa=401), nothing),
+    Row("GET", f"{V1}access-tokens/<uuid:pk>/", OWN_ROWS | {"alice": 200}, one(World.access_token)),
+    Row(
+        "DELETE", f"{V1}access-tokens/<uuid:pk>/", OWN_ROWS | {"alice": 204}, one(World.access_token),
+        "registry.access_token.revoked",
+    ),
+]  # fmt: skip
 REGISTRY = [
     Row("GET", f"{V1}workspaces/", may(MEMBERS), mine),
     Row("GET", f"{V1}workspaces/<uuid:pk>/", may(MEMBERS), one(lambda world: world.workspace)),
@@ -370,6 +405,12 @@ REGISTRY = [
         "registry.version.revoked",
     ),
     Row("GET", f"{V1}evidence/", may(MEMBERS), mine),
+    Row("POST", f"{V1}plans/", may("alice agent", 200, foreign=404), _planned),
+    Row("GET", f"{V1}manifests/", may(MEMBERS, agent=200, foreign=404), mine),
+    Row(
+        "POST", f"{V1}manifests/", may("alice agent", 201, foreign=404),
+        lambda world: Ask(body={"workspace": world.slug, **_manifest()}), "registry.version.created",
+    ),
     Row("GET", f"{V1}proposals/", may(MEMBERS, agent=200, foreign=404), mine),
     Row(
         "POST", f"{V1}proposals/", may("alice agent", 201, foreign=404),
@@ -591,6 +632,16 @@ PAGES = [
     Row("POST", "login/", everybody(302, anonymous=200, agent=200, foreign=200, opa=200), nothing),
     Row("POST", "logout/", everybody(302), nothing),
     Row("POST", "theme/", everybody(302), sends(theme="dark")),
+    Row("GET", "device/", visits(" ".join(PEOPLE)), nothing),
+    Row(
+        "POST", "device/", visits(" ".join(PEOPLE)),
+        lambda world: Ask(body={"code": world.device()[0].code, "verdict": "confirm"}),
+    ),
+    Row("GET", "access-tokens/", visits(" ".join(PEOPLE)), nothing),
+    Row(
+        "POST", "access-tokens/<uuid:pk>/revocation/", visits("alice", 302, **dict.fromkeys(OTHERS, 404)),
+        one(World.access_token), "registry.access_token.revoked",
+    ),
     Row("GET", W, visits(MEMBERS), here),
     Row(
         "POST", f"{W}environment/", visits(MEMBERS, 302),
@@ -674,6 +725,6 @@ PAGES = [
     ),
     Row("GET", f"{W}settings/", visits(MEMBERS), here),
 ]  # fmt: skip
-ROWS = [*SYSTEM, *REGISTRY, *GATEWAY, *AGENTS, *TRAIL, *OPA, *ACCOUNT, *PAGES]
+ROWS = [*SYSTEM, *ANYBODY, *SELF, *REGISTRY, *GATEWAY, *AGENTS, *TRAIL, *OPA, *ACCOUNT, *PAGES]
 CHANGES = [row for row in ROWS if row.event]
 MISSING = str(uuid4())

@@ -21,9 +21,11 @@ HARMLESS = {
     "w/<slug:slug>/environment/",
     "opa/status/<slug:workspace>/<slug:environment>",
     "opa/logs/<slug:workspace>/<slug:environment>",
+    "api/v1/plans/",  # stores nothing
 }
-# One's own account: it asks for a fresh proof first, so tests/pages/test_account.py shows what is recorded there.
-OWN = ("account/", "login/factor/", "oidc/")
+# One's own account: it asks for a fresh proof first, so tests/pages/test_account.py shows what is recorded there; and
+# the logins of one's programs, in tests/cli/test_login.py.
+OWN = ("account/", "login/factor/", "oidc/", "device/", "api/v1/device-logins/")
 # A claim is there before its decision, so that the same key is the same call; see the test of its own below.
 CLAIMS = ("gateway.call",)
 

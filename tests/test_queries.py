@@ -12,6 +12,8 @@ FEW, MANY = 3, 12
 READS = [row for row in ROWS if row.method == "GET" and not row.event]
 # What makes one more row for a list, by the last word of its address.
 MAKES = {
+    "access-tokens": lambda world: world.access_token(),
+    "manifests": lambda world: world.version(),
     "memberships": lambda world: world.member(),
     "grants": lambda world: world.grant(),
     "environments": lambda world: world.environment(),

@@ -18,6 +18,7 @@ from gateway import alarms, breakers, credentials, sessions, states, trusts
 from registry import (
     activations,
     comments,
+    devices,
     memberships,
     opa,
     pdp_credentials,
@@ -25,6 +26,7 @@ from registry import (
     resolve,
     signers,
     stops,
+    tokens,
     versions,
     workspaces,
 )
@@ -210,6 +212,25 @@ class World(Acts):
         how = self.by("olga")
         how["by"] = how.pop("actor")
         return stops.set(self.workspace, scope="agent", target=fresh("agent"), reason="Wild.", **how)
+
+    def access_token(self):
+        """Return a new access token of alice's."""
+        how = {"now": datetime.now(UTC), "correlation_id": "world", "actor": self.people["alice"].actor}
+        return tokens.create(self.people["alice"], name="a laptop", **how)[0]
+
+    def forget_devices(self):
+        """Delete the logins of devices: only so many are begun in ten minutes."""
+        from registry.models import DeviceLogin
+
+        DeviceLogin.objects.all().delete()
+
+    def device(self, *, confirmed=False):
+        """Return a device's login and its code; with `confirmed`, bob has confirmed it."""
+        now = datetime.now(UTC)
+        row, code = devices.begin(machine="a laptop", address=f"10.0.{secrets.randbelow(256)}.1", hours=1, now=now)
+        if confirmed:
+            devices.decide(row, person=self.people["bob"], confirm=True, now=now, correlation_id="world")
+        return row, code
 
     def credential(self):
         """Return a credential of alice's."""

@@ -160,8 +160,6 @@ class Versions(View):
         asks = body(request, NewVersion)
         workspace = self.workspace(request, asks["workspace"])
         who = permissions.requester(request, scope=self.scope)
-        before = Version.objects.filter(workspace=workspace, kind=asks["kind"], name=asks["name"])
-        known = set(before.values_list("pk", flat=True))
         provenance = asks["provenance"]
         if provenance is not None and not isinstance(provenance, dict):
             raise Refusal("provenance_invalid", "Provenance is an object.", field="/provenance")
@@ -175,7 +173,7 @@ class Versions(View):
             provenance=provenance,
             **asked(request),
         )
-        return _tagged(made(WholeVersion(version).data, created=version.pk not in known), version)
+        return _tagged(made(WholeVersion(version).data, created=version.stored), version)
 
 
 class OneVersion(View):

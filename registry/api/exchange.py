@@ -67,6 +67,7 @@ class View(APIView):
 
     permission_classes: tuple[type[BasePermission], ...] = (permissions.MemberOfWorkspace,)
     scope: str | None = None
+    most: int | None = None  # rows on a page, where each is large
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse, before anything else, what the database cannot even compare with. :raises Refusal: text_invalid."""
@@ -77,6 +78,8 @@ class View(APIView):
     def page(self, request: Request, rows: QuerySet[M], shape: type[serializers.Serializer[Any]]) -> Response:
         """Answer with one page of `rows`."""
         paginator = ById()
+        if self.most is not None:
+            paginator.page_size = paginator.max_page_size = self.most
         found = paginator.paginate_queryset(rows, request, view=self)
         return paginator.get_paginated_response(shape(found, many=True).data)
 

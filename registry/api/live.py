@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID
 
+from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -142,7 +143,10 @@ class Activations(View):
 
     def activate(self, request: Request, asks: dict[str, Any]) -> Activation:
         """Activate by quorum."""
-        proposal = self.row(request, Proposal.objects.all(), _needed(asks, "proposal"), "proposal")
+        rows = Proposal.objects.select_related("workspace", "environment")
+        proposal = self.row(request, rows, _needed(asks, "proposal"), "proposal")
+        page = reverse("pages:proposal", args=[proposal.workspace.slug, proposal.pk])
+        permissions.require_browser(request, proposal.environment, page)
         return activations.request(proposal, actor=self.person(request), reason=asks["reason"], **decided(request))
 
     def push(self, request: Request, asks: dict[str, Any]) -> Activation:

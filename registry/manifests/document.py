@@ -7,7 +7,7 @@ a `.json` file. A content that has such a mapping itself writes `$$file`.
 
 import datetime
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -27,14 +27,19 @@ _REFERENCE = re.compile(r"\$+file")
 
 @dataclass(frozen=True)
 class Manifest:
-    """One document. `files`: the manifest and every file that went into it, below the directory that was read."""
+    """One document.
+
+    :param files: the manifest and every file that went into it, below the directory that was read; none over REST.
+    :param provenance: where it came from, as registry.provenances takes it; None outside of git.
+    """
 
     kind: str
     name: str
     workspace: str | None
     spec: dict[str, Any]
     source: str
-    files: tuple[Path, ...]
+    files: tuple[Path, ...] = ()
+    provenance: Mapping[str, Any] | None = None
 
 
 def read(directory: Path) -> list[Manifest]:

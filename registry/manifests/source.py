@@ -2,11 +2,19 @@
 
 import subprocess
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from registry.manifests.document import Manifest, read
+
 MOST_COMMITS = 1000
 _TIMEOUT = 20  # seconds
+
+
+def described(directory: Path) -> list[Manifest]:
+    """Return every manifest below `directory` with its provenance. :raises Refusal: manifest_invalid."""
+    return [replace(one, provenance=provenance(directory, one.files)) for one in read(directory)]
 
 
 def provenance(directory: Path, files: Iterable[Path]) -> dict[str, Any] | None:

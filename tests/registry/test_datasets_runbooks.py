@@ -5,7 +5,9 @@ from copy import deepcopy
 import pytest
 
 from audit.refusal import Refusal
-from registry import activations, admission, manifests, quorum
+from registry import activations, admission, quorum
+from registry.manifests.apply import apply as apply_manifests
+from registry.manifests.document import dump
 from registry.models import Proposal
 
 DIGEST = "sha256:" + "ab" * 32
@@ -104,10 +106,10 @@ def test_a_runbook_without_symptom_step_or_escalation_is_refused(build, changes,
 
 def test_applying_manifests_proposes_a_runbook_until_it_is_approved(build, workspace, alice, tmp_path):
     document = {"apiVersion": "placet/v1", "kind": "runbook", "metadata": {"name": "denied"}, "spec": RUNBOOK}
-    (tmp_path / "runbook.yaml").write_text(manifests.document.dump(document))
+    (tmp_path / "runbook.yaml").write_text(dump(document))
 
     def apply():
-        return manifests.apply(workspace, tmp_path, actor=alice, propose="development", **build.how)[0]
+        return apply_manifests(workspace, tmp_path, actor=alice, propose="development", **build.how)[0]
 
     first, again = apply(), apply()
     assert first.proposal is not None and first.proposal == again.proposal

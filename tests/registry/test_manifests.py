@@ -6,7 +6,9 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from audit.refusal import Refusal
-from registry import manifests, versions
+from registry import versions
+from registry.manifests.apply import apply as apply_manifests
+from registry.manifests.export import export
 from registry.models import Contributor, Proposal, Provenance, Version
 
 PROMPT = """\
@@ -34,7 +36,7 @@ spec:
 @pytest.fixture
 def apply(workspace, alice, now):
     def run(directory, **options):
-        return manifests.apply(workspace, directory, actor=alice, now=now, correlation_id="test", **options)
+        return apply_manifests(workspace, directory, actor=alice, now=now, correlation_id="test", **options)
 
     return run
 
@@ -62,7 +64,7 @@ def test_what_is_exported_applies_without_a_change(apply, workspace, tmp_path):
     first = {(one.version.kind, one.version.name): one.version.digest for one in apply(tmp_path / "in")}
     stored = Version.objects.get(workspace=workspace, name="odd")
     assert versions.content_of(stored)["variables"]["properties"]["a"]["default"] == {"$file": "x"}
-    manifests.export(workspace, tmp_path / "out")
+    export(workspace, tmp_path / "out")
     again = {(one.version.kind, one.version.name): one for one in apply(tmp_path / "out")}
     assert {key: one.version.digest for key, one in again.items() if key in first} == first
     assert not any(one.created for one in again.values())

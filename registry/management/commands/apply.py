@@ -9,8 +9,8 @@ from django.utils import timezone
 
 from audit.refusal import Refusal
 from audit.uuid7 import uuid7
-from registry import manifests
 from registry.management.commands.init import person
+from registry.manifests.apply import Applied, apply
 from registry.models import Workspace
 
 
@@ -38,7 +38,7 @@ class Command(BaseCommand):
         if row is None:
             raise CommandError(f"There is no workspace {workspace!r}; found it with `manage.py init {workspace}`.")
         try:
-            applied = manifests.apply(
+            applied = apply(
                 row,
                 directory,
                 actor=person(username),
@@ -51,7 +51,7 @@ class Command(BaseCommand):
         self.stdout.write(_document(applied) if json else "\n".join(map(_line, applied)))
 
 
-def _line(one: manifests.Applied) -> str:
+def _line(one: Applied) -> str:
     state = "new" if one.created else "unchanged"
     rest = f"  checks failing: {', '.join(one.failing)}" if one.failing else ""
     rest += f"  proposal {one.proposal.pk}" if one.proposal else "  live" if one.live else ""
@@ -59,7 +59,7 @@ def _line(one: manifests.Applied) -> str:
     return f"{state:<10} {version.kind}/{version.name} {version.number}  {version.digest[:19]}{rest}"
 
 
-def _document(applied: list[manifests.Applied]) -> str:
+def _document(applied: list[Applied]) -> str:
     return json.dumps(
         [
             {

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from registry import manifests
+from registry.manifests.export import export
 from registry.models import Workspace
 
 
@@ -20,5 +20,5 @@ class Command(BaseCommand):
         row = Workspace.objects.filter(slug=workspace).first()
         if row is None:
             raise CommandError(f"There is no workspace {workspace!r}.")
-        for path in manifests.export(row, directory):
+        for path in export(row, directory):
             self.stdout.write(str(path))
