@@ -6,12 +6,13 @@ from datetime import datetime
 from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount
 from django.db import connection, transaction
+from django.db.models.functions import Now
 
 from audit import log
 from audit.refusal import Refusal, not_found
 from registry import authentication, clock, memberships
 from registry.authentication import Authentication
-from registry.models import FactorReset, Membership, Person, Role
+from registry.models import AccessToken, FactorReset, Membership, Person, Role
 
 COMMAND_LINE = "system:manage"
 PROVIDER = "organisation"
@@ -46,12 +47,33 @@ def record(
 
 
 def set_password(person: Person, password: str, *, actor: str, now: datetime, correlation_id: str) -> Person:
-    """Give `person` a password that the caller has validated. Their sessions end: they are signed with the old one."""
+    """Give `person` a password that the caller has validated.
+
+    Their sessions end, which are signed with the old one; so do their access tokens: whoever changes a password
+    because somebody else may know it wants nobody else to go on.
+    """
     with transaction.atomic():
         person.set_password(password)
         person.save(update_fields=["password"])
         record("registry.password.changed", person, actor=actor, now=now, correlation_id=correlation_id)
+        _end_tokens(person, actor=actor, now=now, correlation_id=correlation_id)
     return person
+
+
+def end_token(row: AccessToken, *, actor: str, now: datetime, correlation_id: str) -> None:
+    """End an access token that the caller has locked. Idempotent."""
+    if row.revoked_at is None:
+        row.revoked_at, row.revoked_by = now, actor
+        row.save(update_fields=["revoked_at", "revoked_by"])
+        record(
+            "registry.access_token.revoked",
+            row.person,
+            actor=actor,
+            now=now,
+            correlation_id=correlation_id,
+            subjects={"access_token": str(row.pk)},
+            data={"prefix": row.prefix},
+        )
 
 
 def reset_factors(
@@ -85,6 +107,7 @@ def reset_factors(
         data = {"reset": str(row.pk), "factors": removed, "reason": log.Sealed(reason, subject=person.actor)}
         data |= authentication.recorded(proof)
         record("registry.factor.reset", person, actor=actor, now=now, correlation_id=correlation_id, data=data)
+        _end_tokens(person, actor=actor, now=now, correlation_id=correlation_id)
     return row
 
 
@@ -132,6 +155,12 @@ def link(person: Person, subject: str, *, actor: str) -> SocialAccount:
         if row.user_id != person.pk:
             raise Refusal("subject_taken", "That identity is linked to somebody else.", status=409, field="subject")
     return row
+
+
+def _end_tokens(person: Person, *, actor: str, now: datetime, correlation_id: str) -> None:
+    rows = AccessToken.objects.select_for_update(of=("self",)).select_related("person")
+    for row in rows.filter(person=person, revoked_at=None, expires_at__gt=Now()):
+        end_token(row, actor=actor, now=now, correlation_id=correlation_id)
 
 
 def _remove_factors(person: Person, actor: str) -> int:

@@ -77,10 +77,7 @@ def revoke(row: AccessToken, *, actor: str, now: datetime, correlation_id: str) 
     """End a token. Idempotent."""
     with transaction.atomic():
         row = AccessToken.objects.select_for_update(of=("self",)).select_related("person").get(pk=row.pk)
-        if row.revoked_at is None:
-            row.revoked_at, row.revoked_by = now, actor
-            row.save(update_fields=["revoked_at", "revoked_by"])
-            _record("registry.access_token.revoked", row, actor=actor, now=now, correlation_id=correlation_id)
+        people.end_token(row, actor=actor, now=now, correlation_id=correlation_id)
     return row
 
 

@@ -12,7 +12,7 @@ from django.core.management import call_command
 from django.test import Client
 
 from config.cli import access
-from registry import devices, tokens
+from registry import devices, people, tokens
 from registry.models import AccessToken, DeviceLogin
 from tests.audit import trails
 
@@ -196,6 +196,21 @@ def test_a_token_acts_as_its_person_until_it_ends_or_the_person_does(server, tok
     assert (cut.status_code, cut.json()["code"]) == (401, "token_malformed")
     call_command("token", alice.username, revoke_all=True)
     assert code() == (401, "token_revoked")
+
+
+def test_a_new_password_and_lost_factors_end_the_tokens_that_somebody_else_may_hold(server, token, alice, now, trail):
+    def code(secret):
+        return httpx.get(f"{server}/api/v1/me/", headers={"Authorization": f"Bearer {secret}"}).json().get("code")
+
+    how = {"now": now, "correlation_id": "test"}
+    first = token(alice)
+    people.set_password(alice, "a new and longer one", actor=alice.actor, **how)
+    assert code(first) == "token_revoked"
+    second = token(alice)
+    assert code(second) is None
+    people.reset_factors(alice, by=None, reason="She lost her phone.", **how)
+    assert code(second) == "token_revoked"
+    assert trail().count("registry.access_token.revoked") == 2
 
 
 def test_an_expired_token_is_refused_by_the_database_s_clock(server, token, alice):
