@@ -89,11 +89,14 @@ class Window:
 
 
 @contextlib.contextmanager
-def opened(browser, base, *, cookie=None, size="desk", theme="light"):
+def opened(browser, base, *, cookie=None, size="desk", theme="light", script=True):
     """Yield a window of that size and colour scheme, with somebody's session."""
     width, height = SIZES[size]
     context = browser.new_context(
-        viewport={"width": width, "height": height}, color_scheme=theme, reduced_motion="reduce"
+        viewport={"width": width, "height": height},
+        color_scheme=theme,
+        reduced_motion="reduce",
+        java_script_enabled=script,
     )
     try:
         if cookie:
