@@ -130,7 +130,8 @@ def _oblige(gone: Gone) -> tuple[str, str]:
 
 
 def _record(gone: Gone) -> tuple[str, str]:
-    return ("hold", "On record; parked.") if gone.verdict == "hold" else ("allow", "On record before anything ran.")
+    said = {"hold": ("hold", "On record; parked."), "deny": ("allow", "On record; nothing was executed.")}
+    return said.get(gone.verdict, ("allow", "On record before anything ran."))
 
 
 def _invoke(gone: Gone) -> tuple[str, str]:
