@@ -23,12 +23,16 @@ _LAST = chr(0x10FFFF)
 SHARED = ("name", "agent", "code")
 _EXACT = {
     "id": "c.id = %s",
-    "session": "c.session_id = %s",
-    "credential": "c.credential_id = %s",
     "run": "c.run IS NOT NULL AND c.run ->> 'id' = %s",
-    "code": "c.code <> '' AND c.code = %s",
-    "name": "c.name = %s",
-    "agent": "c.agent = %s",
+}
+# Many calls may share these. Asked for as a range of one value and ordered by it, so that only the index on it fits:
+# by equality the planner would walk back through all calls where it believes the value to be frequent.
+_SHARING = {
+    "session": "c.session_id",
+    "credential": "c.credential_id",
+    "code": "c.code",
+    "name": "c.name",
+    "agent": "c.agent",
 }
 # Each step of the recursion is one look into an index: the distinct words cost nothing else.
 _DISTINCT = """
@@ -47,10 +51,11 @@ ORDER BY {0} COLLATE "C" LIMIT %s
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """A condition on `gateway_call c`, with its values."""
+    """A condition on `gateway_call c`, with its values. `by`: the column whose index answers it, if one is meant."""
 
     sql: str
     values: Sequence[Any] = ()
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,10 @@ class Word:
 
 
 def exactly(column: str, value: object) -> Clause:
-    """Return the condition that a call has this value; `column` is a key of _EXACT."""
+    """Return the condition that a call has this value; `column` is a key of _EXACT or _SHARING."""
+    if place := _SHARING.get(column):
+        there = "c.code <> '' AND " if column == "code" else ""
+        return Clause(f"{there}{place} >= %s AND {place} <= %s", [value, value], place)
     return Clause(_EXACT[column], [str(value) if column == "run" else value])
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 from django.db import connection
 
 from gateway.listing import floor
-from gateway.models import Hold, Tally
+from gateway.models import Hold
 
 STRETCH = timedelta(minutes=5)
 LATE = timedelta(minutes=20)  # longer than any call takes
@@ -38,6 +38,12 @@ FROM (SELECT c.workspace_id, a.verdict,
 GROUP BY 2, 3
 ON CONFLICT (workspace_id, start) DO UPDATE SET
     allow = EXCLUDED.allow, deny = EXCLUDED.deny, hold = EXCLUDED.hold, durations = EXCLUDED.durations
+"""  # noqa: S608 - constants
+_SLOTS = ", ".join(f"sum(durations[{slot}])::bigint" for slot in range(1, len(EDGES) + 2))
+_POINTS = f"""
+SELECT date_bin(%s * interval '1 s', start, %s) AS step, sum(allow)::bigint, sum(deny)::bigint, sum(hold)::bigint,
+       {_SLOTS}
+FROM gateway_tally WHERE workspace_id = %s AND start >= %s AND start < %s GROUP BY 1
 """  # noqa: S608 - constants
 
 
@@ -86,19 +92,15 @@ def roll_up(now: datetime) -> int:
 
 def points(workspace: UUID, *, since: datetime, until: datetime, step: timedelta) -> list[Point]:
     """Return one point for each step, those without a decision too."""
-    rows = Tally.objects.filter(workspace_id=workspace, start__gte=since, start__lt=until)
-    starts = _starts(since, until, step)
-    sums = [[0, 0, 0] for _ in starts]
-    counts = [[0] * (len(EDGES) + 1) for _ in starts]
-    for start, allow, deny, hold, durations in rows.values_list("start", "allow", "deny", "hold", "durations"):
-        at = int((start - since) / step)
-        for place, value in enumerate((allow, deny, hold)):
-            sums[at][place] += value
-        counts[at] = [one + other for one, other in zip(counts[at], durations, strict=True)]
-    return [
-        Point(start, given[0], given[1], given[2], quantile(of, 0.95))
-        for start, given, of in zip(starts, sums, counts, strict=True)
-    ]
+    with connection.cursor() as cursor:
+        cursor.execute(_POINTS, [step.total_seconds(), since, workspace, since, until])
+        sums = {at: (allow, deny, hold, slots) for at, allow, deny, hold, *slots in cursor.fetchall()}
+    none = (0, 0, 0, [0])
+    points = []
+    for start in _starts(since, until, step):
+        allow, deny, hold, slots = sums.get(start, none)
+        points.append(Point(start, allow, deny, hold, quantile(slots, 0.95) if sum(slots) else None))
+    return points
 
 
 def waits(workspace: UUID, *, since: datetime, until: datetime, step: timedelta) -> list[Wait]:

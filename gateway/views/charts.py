@@ -11,9 +11,9 @@ WIDTH, HEIGHT, BASE = 600, 120, 104  # of the drawing; the line on which bars st
 TOP = 8
 # What an address names -> (in words, how long, step).
 SPANS = {
-    "day": ("the last 24 hours", timedelta(hours=24), timedelta(minutes=30)),
-    "week": ("the last 7 days", timedelta(days=7), timedelta(hours=3)),
-    "month": ("the last 30 days", timedelta(days=30), timedelta(hours=12)),
+    "day": ("the last 24 hours", timedelta(hours=24), timedelta(hours=1)),
+    "week": ("the last 7 days", timedelta(days=7), timedelta(hours=6)),
+    "month": ("the last 30 days", timedelta(days=30), timedelta(days=1)),
 }
 
 
