@@ -5,7 +5,7 @@ from django.urls import URLPattern, URLResolver, include, path
 from agents import views as agents
 from config.pages import exports, reasons, search, trail, views
 from gateway.views import calls, holds, stops
-from registry.views import catalogue, comments, proposals, queue, releases
+from registry.views import authoring, catalogue, comments, endings, proposals, queue, releases
 from registry.views.devices import access_tokens, device, revocation
 
 app_name = "pages"
@@ -28,10 +28,16 @@ WORKSPACE: list[URLPattern | URLResolver] = [
     path("stops/<uuid:pk>/", stops.stop, name="stop"),
     path("stops/<uuid:pk>/lifting/", stops.lifting, name="stop-lifting"),
     path("releases/", releases.releases, name="releases"),
+    path("activations/<uuid:pk>/review/", releases.review, name="activation-review"),
     path("artifacts/", catalogue.artifacts, name="artifacts"),
     path("artifacts/<slug:kind>/<str:name>/", catalogue.artifact, name="artifact"),
     path("artifacts/<slug:kind>/<str:name>/<int:number>/", catalogue.version, name="version"),
+    path("artifacts/<slug:kind>/<str:name>/<int:number>/edition/", authoring.edition, name="version-edition"),
     path("artifacts/<slug:kind>/<str:name>/<int:number>/proposals/", proposals.opened, name="proposals-of"),
+    path("artifacts/<slug:kind>/<str:name>/<int:number>/lifecycle/", endings.lifecycle, name="version-lifecycle"),
+    path("artifacts/<slug:kind>/<str:name>/<int:number>/rollback/", endings.rollback, name="version-rollback"),
+    path("artifacts/<slug:kind>/<str:name>/<int:number>/checks/", endings.checks, name="version-checks"),
+    path("artifacts/<slug:kind>/<str:name>/<int:number>/contributors/", endings.identity, name="version-identity"),
     path("calls/", calls.calls, name="calls"),
     path("calls/<uuid:pk>/", calls.call, name="call"),
     path("calls/reasons/", reasons.reasons, name="reasons"),

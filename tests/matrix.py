@@ -4,6 +4,7 @@ A route is written as the resolver writes it. `ask` makes the request against a 
 the role and nothing else: for every row at least one role is let through with the very same request.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -180,8 +181,31 @@ def _expiry(world: World) -> str:
 
 def _about_version(world: World, **body: Any) -> Ask:
     version = world.version()
-    about = {"slug:slug": world.slug, "slug:kind": version.kind, "str:name": version.name, "int:number": version.number}
-    return Ask(about, {"environment": "development", "digest": version.digest} if body else None)
+    return Ask(
+        _named(world, version), {"environment": "development", "digest": version.digest, **body} if body else None
+    )
+
+
+def _named(world: World, version: Any) -> dict[str, Any]:
+    named = {"slug:kind": version.kind, "str:name": version.name, "int:number": version.number}
+    return {"slug:slug": world.slug, **named}
+
+
+def _edited(world: World) -> Ask:
+    content = TOOL | {"description": fresh("New.")}
+    return Ask(_named(world, world.version()), {"rest": json.dumps(content)})
+
+
+def _lost(world: World) -> Ask:
+    version = world.lived()
+    world.build.live(world.build.release([], name=version.name, budgets={"steps": 7}), "staging")
+    body = {"environment": "staging", "digest": version.digest, "reason": "Fire."}
+    return Ask(_named(world, version), body)
+
+
+def _identified_page(world: World) -> Ask:
+    body = {"identity": "ghost@example.org", "username": world.people["carol"].username}
+    return Ask(_named(world, world.version(ghost=True)), body)
 
 
 def _reviewed(world: World) -> Ask:
@@ -626,6 +650,7 @@ OPA = [
     Row("GET", f"{V1}alarms/", may(MEMBERS), mine),
 ]  # fmt: skip
 W = "w/<slug:slug>/"
+EDITED = f"{W}artifacts/<slug:kind>/<str:name>/<int:number>/"
 PAGES = [
     Row("GET", "", everybody(302, mallory=302), nothing),
     Row("GET", "login/", everybody(302, anonymous=200, agent=200, foreign=200, opa=200), nothing),
@@ -686,12 +711,27 @@ PAGES = [
         "registry.stop.lifted",
     ),
     Row("GET", f"{W}releases/", visits(MEMBERS), here),
+    Row(
+        "POST", f"{W}activations/<uuid:pk>/review/", visits("bob carol adam", 302),
+        on_page(World.glass_broken, comment="It was right."), "registry.activation.reviewed",
+    ),
     Row("GET", f"{W}artifacts/", visits(MEMBERS), here),
     Row("GET", f"{W}artifacts/<slug:kind>/<str:name>/", visits(MEMBERS), _about_version),
     Row("GET", f"{W}artifacts/<slug:kind>/<str:name>/<int:number>/", visits(MEMBERS), _about_version),
     Row(
         "POST", f"{W}artifacts/<slug:kind>/<str:name>/<int:number>/proposals/", visits("alice", 302),
         lambda world: _about_version(world, proposed=True), "registry.proposal.opened",
+    ),
+    Row("GET", f"{EDITED}edition/", visits(MEMBERS), _about_version),
+    Row("POST", f"{EDITED}edition/", visits("alice", 302), _edited, "registry.version.created"),
+    Row(
+        "POST", f"{EDITED}lifecycle/", visits("alice olga", 302),
+        lambda world: _about_version(world, state="deprecated", reason="Old."), "registry.version.deprecated",
+    ),
+    Row("POST", f"{EDITED}rollback/", visits("olga", 302), _lost, "registry.activation.requested"),
+    Row("POST", f"{EDITED}checks/", visits("alice", 302), _about_version, "registry.version.checked"),
+    Row(
+        "POST", f"{EDITED}contributors/", visits("adam", 302), _identified_page, "registry.contributor.identified",
     ),
     Row("GET", f"{W}calls/", visits(MEMBERS), here),
     Row("GET", f"{W}calls/<uuid:pk>/", visits(MEMBERS), on_page(World.finished)),

@@ -10,7 +10,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from audit.refusal import Refusal
-from registry.models import Approval, Artifact, Environment, Kind, Pin, Proposal, Slot, Version, Workspace
+from registry import transitions
+from registry.models import Approval, Artifact, Environment, Kind, Pin, Proposal, Slot, SlotHistory, Version, Workspace
 from registry.views import comparison, known
 from registry.views.frame import Visit, page
 
@@ -23,6 +24,14 @@ NOUNS = {
     Kind.DATASET: "datasets",
     Kind.RUNBOOK: "runbooks",
     Kind.CHARTER: "charter",
+}
+
+
+# Who may end the life of a version, and what it means.
+ENDS = {
+    "deprecated": ({"author", "operator"}, "it should no longer be used; it stays live where it is"),
+    "retired": ({"operator"}, "nothing new may propose it"),
+    "revoked": ({"security", "admin"}, "every call that needs it is denied from now on, and it never comes back"),
 }
 
 
@@ -93,25 +102,36 @@ def artifact(request: HttpRequest, visit: Visit, kind: str, name: str) -> HttpRe
 @page()
 def version(request: HttpRequest, visit: Visit, kind: str, name: str, number: int) -> HttpResponse:
     """Show one version: content, or the difference to another one; checks, provenance, approvals, use."""
-    row = _artifact(visit, kind, name)
-    shown = row.versions.select_related("lifecycle", "artifact").filter(number=number).first()
-    if shown is None:
+    return show(request, visit, find(visit, kind, name, number))
+
+
+def find(visit: Visit, kind: str, name: str, number: int) -> Version:
+    """Return a version of the visitor's workspace. :raises Http404: if there is none."""
+    rows = Version.objects.select_related("lifecycle", "artifact")
+    row = rows.filter(workspace=visit.workspace, kind=kind, name=name, number=number).first()
+    if row is None:
         raise Http404
-    return show(request, visit, shown)
+    return row
 
 
 def show(request: HttpRequest, visit: Visit, shown: Version, refusal: Refusal | None = None) -> HttpResponse:
     """Return the page of a version, with what was refused there."""
     row = shown.artifact
+    shown.lifecycle.refresh_from_db()
+    places = live_places(visit.workspace).get(row.pk, [])
     context = {
         "artifact": row,
+        "may_write": "author" in visit.roles,
+        "may_identify": "admin" in visit.roles_in(None),
+        "ends": _ends(visit, shown),
+        "lost_places": _lost_places(visit, shown),
         "version": shown,
         "can_propose": shown.lifecycle.state in ("available", "deprecated")
         and visit.roles & ({"author", "admin"} if shown.kind == Kind.CHARTER else {"author"}),
         "refusal": refusal,
-        "given": {"reason": request.POST.get("reason", "")},
+        "given": {name: request.POST.get(name, "") for name in ("reason", "state", "environment")},
         "others": row.versions.exclude(pk=shown.pk).order_by("-number").values_list("number", flat=True)[:200],
-        "places": [place for place in live_places(visit.workspace).get(row.pk, []) if place.version.pk == shown.pk],
+        "places": [place for place in places if place.version.pk == shown.pk],
         "used_by": Pin.objects.filter(part=shown)
         .select_related("version")
         .order_by("version__name", "-version__number"),
@@ -119,12 +139,37 @@ def show(request: HttpRequest, visit: Visit, shown: Version, refusal: Refusal | 
         "voices": known.voices(
             Approval.objects.filter(version=shown).select_related("approver", "environment", "version").order_by("-at")
         ),
-        "environments": Environment.objects.filter(workspace=visit.workspace).order_by("protected", "name"),
+        "environments": visit.environments,
         "hands": known.hands([shown]),
         **known.of([shown]),
         **_content(request, shown),
     }
     return render(request, "registry/version.html", context, status=refusal.status if refusal else 200)
+
+
+def _ends(visit: Visit, version: Version) -> list[tuple[str, str]]:
+    """Return (state, what it means) of each end that the visitor may bring about."""
+    everywhere = visit.roles_in(None)
+    return [
+        (state, words)
+        for state, (roles, words) in ENDS.items()
+        if everywhere & roles and state in transitions.LIFECYCLE[version.lifecycle.state]
+    ]
+
+
+def _lost_places(visit: Visit, version: Version) -> list[Environment | None]:
+    """Return where the version was live by agreement, is no more, and the visitor may bring it back."""
+    agreed = SlotHistory.objects.filter(version=version, kind__in=("activate", "founding"))
+    was = set(agreed.values_list("environment_id", flat=True))
+    live = set(Slot.objects.filter(version=version).values_list("environment_id", flat=True))
+    places: list[Environment | None] = [None, *visit.environments]
+    return [
+        place
+        for place in places
+        if (place.pk if place else None) in was - live
+        and version.lifecycle.state != "revoked"
+        and visit.roles_in(place) & ({"operator"} if place else {"operator", "admin"})
+    ]
 
 
 def _content(request: HttpRequest, version: Version) -> dict[str, object]:

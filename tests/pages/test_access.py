@@ -20,7 +20,7 @@ def ids(_steward, django_db_blocker):
     from agents.models import Step
     from audit import records, sequencer
     from registry import comments, stops
-    from registry.models import Approval, Version
+    from registry.models import Activation, Approval, Version
     from tests.pages import scene
 
     with django_db_blocker.unblock():
@@ -40,6 +40,7 @@ def ids(_steward, django_db_blocker):
             "run": story["runs"]["waiting"],
             "step": Step.objects.filter(run=story["runs"]["done"]).earliest("no").pk,
             "record": records.newest(_steward.workspace.pk, limit=1)[0].id,
+            "activation": Activation.objects.filter(workspace=_steward.workspace).latest("requested_at").pk,
             "version": Version.objects.get(pk=release.pk),
         }
 
@@ -104,7 +105,8 @@ def test_a_page_is_well_made(pattern, steward, ids, visitor):
         for link in ("src", "href", "action"):
             assert "//" not in (attrs.get(link) or ""), attrs
         if tag in ("input", "select", "textarea") and attrs.get("type") != "hidden":
-            assert attrs["id"] in labelled, attrs
+            # A choice stands inside its label.
+            assert attrs.get("type") == "radio" or attrs["id"] in labelled, attrs
         if tag == "th":
             assert attrs.get("scope"), attrs
 

@@ -1,6 +1,7 @@
 """What is registered, where it is live, and what one version is made of."""
 
 from tests.pages.reading import words
+from tests.registry.builders import publish
 
 
 def test_artifacts_say_where_they_are_live_alone_or_in_a_release(build, visitor, workspace, people):
@@ -14,7 +15,11 @@ def test_artifacts_say_where_they_are_live_alone_or_in_a_release(build, visitor,
     assert "Tools git_log 2" in only and "steward-policy" not in only
     assert "Nothing is registered that fits." in words(bob.get(f"/w/{workspace.slug}/artifacts/?q=zzz"))
     live = words(bob.get(f"/w/{workspace.slug}/releases/"))
-    assert "steward release version 1" in live and "Nothing is live here: every call is denied." in live
+    assert (
+        "steward release version 1" in live
+        and "activate by Olga Bob reviewer nothing" in live
+        and "Nothing is live here: every call is denied." in live
+    )
 
 
 def test_a_version_shows_content_use_and_state_and_compares_with_another(build, visitor, workspace, people):
@@ -45,3 +50,25 @@ def test_settings_name_roles_and_what_does_not_count_yet(visitor, workspace, peo
     text = words(visitor(people["bob"]).get(f"/w/{workspace.slug}/settings/"))
     assert "Alice" in text and "author unconfirmed" in text
     assert "production protected" in text and "No agent has a credential yet." in text
+
+
+def test_the_releases_say_how_far_an_activation_is_and_what_was_there_before(build, visitor, workspace, people, now):
+    from registry import activations
+    from registry.models import Pdp
+
+    first, second = build.release(), build.release(budgets={"steps": 9})
+    build.live(first)
+    proposal = build.propose(second)
+    build.approve(proposal, "bob")
+    olga, where = visitor(people["olga"]), f"/w/{workspace.slug}/releases/"
+    activation = activations.request(proposal, actor=people["olga"], **build.how)
+    assert "steward 2 is on its way." in words(olga.get(where)) and "bundle being published" in words(olga.get(where))
+    tag = olga.get(where, headers={"HX-Request": "true", "HX-Target": "places"}).headers["ETag"]
+    Pdp.objects.create(kind="embedded", name="slow", environment=build.environment(), revision="old", last_seen=now)
+    publish(activation, "r-2")
+    waits = olga.get(where, headers={"HX-Request": "true", "HX-Target": "places", "If-None-Match": tag})
+    assert "0 decision points have it; waiting for embedded slow" in words(waits)
+    Pdp.objects.filter(environment=build.environment(), name="slow").update(revision="r-2", last_seen=now)
+    assert activations.finish(activation, **build.how).state == "live"
+    text = words(olga.get(where))
+    assert "is on its way" not in text and "Bob reviewer version 1" in text
