@@ -24,6 +24,11 @@ PLAIN = frozenset("\n\t")
 BLANK = frozenset(
     "\u115f\u1160\u2800\u3164\uffa0\u00a0\u2000\u2001\u2002\u2003\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 )
+# What the style sheet colours; the rest would only make pages heavier. Spans do not nest and hold escaped text.
+COLOURED = frozenset(
+    ["k", "kd", "kn", "kr", "kc", "ow", "s", "s1", "s2", "sb", "m", "mi", "mf", "mb", "nt", "nf", "nb", "c", "c1", "cm"]
+)
+_SPAN = re.compile(rf'<span class="{PREFIX}(\w+)">([^<]*)</span>')
 _ASCII = re.compile(r"[\n\t\x20-\x7e]*")
 _SHOWN = re.compile(r"⟨(U\+[0-9A-F]{4,6}|no line end)⟩")
 
@@ -56,6 +61,7 @@ def _lines(text: str, lexer: Lexer) -> list[SafeString]:
     if len(text) > LONGEST_HIGHLIGHTED:
         return [_set_apart(escape(line)) for line in text.split("\n")]
     html = highlight(text, lexer, HtmlFormatter(nowrap=True, classprefix=PREFIX))
+    html = _SPAN.sub(lambda span: span[0] if span[1] in COLOURED else span[2], html)
     # The formatter closes and opens its spans at each line end, so that lines stand alone; it adds a last line end.
     return [_set_apart(line) for line in html.removesuffix("\n").split("\n")]
 

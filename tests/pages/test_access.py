@@ -83,6 +83,7 @@ def test_a_member_sees_the_page_in_few_queries_under_a_strict_policy(pattern, st
         answer = browser.get(address(pattern, steward, ids))
     assert answer.status_code == 200
     assert len(queries) <= MOST_QUERIES, "\n".join(query["sql"] for query in queries.captured_queries)
+    assert len(answer.content) < 100_000
     assert "unsafe" not in answer.headers["Content-Security-Policy"]
     assert "no-store" in answer.headers["Cache-Control"]
     if "POST" not in pattern.callback.methods:
