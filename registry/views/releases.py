@@ -105,7 +105,11 @@ def _live(visit: Visit) -> list[Live]:
     rows = list(slots.defer("version__content").order_by("artifact__kind", "artifact__name"))
     past = SlotHistory.objects.filter(artifact__in=[row.artifact_id for row in rows])
     history: dict[tuple[UUID, UUID | None], list[SlotHistory]] = defaultdict(list)
-    for entry in past.select_related("version", "activation").defer("version__content").order_by("-at", "-id")[:MOST]:
+    for entry in (
+        past.select_related("version", "activation__requested_by")
+        .defer("version__content")
+        .order_by("-at", "-id")[:MOST]
+    ):
         history[entry.artifact_id, entry.environment_id].append(entry)
     versions = [row.version_id for row in rows if row.version_id is not None]
     said: dict[tuple[UUID, UUID | None], list[Approval]] = defaultdict(list)

@@ -135,28 +135,6 @@ document.addEventListener("htmx:beforeSwap", (event) => {
 });
 document.addEventListener("htmx:load", (event) => { dress(event.detail.elt); });
 
-// What moves is fetched again while the page is looked at: the parts named by data-live, and only if they changed.
-async function refresh() {
-  const parts = document.querySelectorAll("[data-live]");
-  if (!parts.length || document.hidden) { return; }
-  // Nobody's half-written reason or open fold is taken away.
-  const busy = document.activeElement && document.activeElement.closest("input, textarea, select, [data-live]");
-  if (busy) { return; }
-  let answer;
-  try {
-    answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "error" });
-  } catch (error) { return; }
-  if (!answer.ok) { return; }
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  for (const part of parts) {
-    const fresh = page.getElementById(part.id);
-    if (fresh && fresh.dataset.live !== part.dataset.live) {
-      part.replaceWith(fresh);
-      dress(fresh);
-    }
-  }
-}
-
 function dress(root) {
   localise(root);
   age(root);
@@ -167,4 +145,3 @@ dress(document);
 count();
 setInterval(count, 1000);
 setInterval(() => age(document), 20000);
-setInterval(refresh, 5000);
