@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from audit import keys
 from audit.uuid7 import uuid7
+from config.identity.provider import Session
 from registry import people
 from registry.models import Person
 
@@ -105,6 +106,10 @@ class Identities(DefaultSocialAccountAdapter):  # type: ignore[misc]
     def is_open_for_signup(self, request: HttpRequest, sociallogin: Any) -> bool:
         """Nobody signs up."""
         return False
+
+    def get_requests_session(self) -> Session:
+        """Ask the provider through our one way out."""
+        return Session()
 
     def pre_social_login(self, request: HttpRequest, sociallogin: Any) -> None:
         """Link an identity to the person with its verified address, once; refuse an identity that nobody knows."""

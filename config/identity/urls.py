@@ -10,7 +10,6 @@ from allauth.mfa.base import views as factors
 from allauth.mfa.recovery_codes import views as recovery_codes
 from allauth.mfa.totp import views as totp
 from allauth.mfa.webauthn import views as keys
-from allauth.socialaccount.providers.openid_connect import views as oidc
 from django.conf import settings
 from django.contrib.auth import views as django
 from django.db import transaction
@@ -22,6 +21,7 @@ from django.utils.http import urlencode
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
+from config.identity import provider
 from config.pages import account as own
 from registry import authentication
 
@@ -84,8 +84,8 @@ urlpatterns: list[URLPattern] = [
     path("account/sessions/", page(own.sessions), name="usersessions_list"),
 ]
 PROVIDER: list[URLPattern] = [
-    path("oidc/<str:provider_id>/login/", page(oidc.login), name="openid_connect_login"),
-    path("oidc/<str:provider_id>/callback/", page(oidc.callback, GET), name="openid_connect_callback"),
+    path("oidc/<str:provider_id>/login/", page(provider.login), name="openid_connect_login"),
+    path("oidc/<str:provider_id>/callback/", page(provider.callback, GET), name="openid_connect_callback"),
 ]
 if settings.PLACET_OIDC_NAME:
     urlpatterns += PROVIDER
