@@ -1,8 +1,18 @@
-"""The back office shows no secret: allauth's own pages for its rows, which would, are taken out."""
+"""The whole of the back office: what belongs to a workspace is shown there, and nothing that could hold a secret.
+
+Rows of Django and of allauth have no workspace and are not shown at all.
+"""
 
 from django.apps import apps
 from django.contrib import admin
 
+from registry.admin import ReadOnly
+from registry.back_office import OURS, way
+
 for model in list(admin.site._registry):
-    if apps.get_app_config(model._meta.app_label).name.startswith("allauth"):
+    if model._meta.app_label not in OURS:
         admin.site.unregister(model)
+for model in apps.get_models():
+    ours = model._meta.app_label in OURS and not model.__name__.startswith("Historical")
+    if ours and way(model) and not admin.site.is_registered(model):
+        admin.site.register(model, ReadOnly)

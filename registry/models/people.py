@@ -34,12 +34,12 @@ class PersonManager(BaseUserManager["Person"]):
         return person
 
     def create_superuser(self, username: str, email: str = "", password: str | None = None, **fields: Any) -> "Person":
-        """Create a person who may look into the read-only admin; the superuser flag grants nothing."""
+        """Create a person as Django's own commands do; neither flag grants anything."""
         return self.create_user(username, email, password, **{"is_staff": True, "is_superuser": True, **fields})
 
 
 class Person(Row, AbstractBaseUser):
-    """A human who can sign in. `is_superuser` is there because Django's own commands set it; it grants nothing."""
+    """A human who can sign in. `is_staff` and `is_superuser` are Django's; they grant nothing."""
 
     username = models.CharField(max_length=150, unique=True)
     email = models.EmailField(blank=True, default="")
@@ -79,16 +79,16 @@ class Person(Row, AbstractBaseUser):
         return self.username
 
     def has_perm(self, permission: str, row: object = None) -> bool:
-        """Staff may look at rows in the admin; nobody may change one there."""
-        return self.is_active and self.is_staff and permission.partition(".")[2].startswith("view_")
+        """Nobody holds a permission of Django's: what a person may do are grants in a workspace."""
+        return False
 
     def has_perms(self, permissions: list[str], row: object = None) -> bool:
         """Say whether each of `permissions` is held."""
         return all(self.has_perm(permission, row) for permission in permissions)
 
     def has_module_perms(self, app_label: str) -> bool:
-        """Say whether the admin shows this app."""
-        return self.is_active and self.is_staff
+        """Nobody holds a permission of Django's."""
+        return False
 
 
 class Workspace(Row):

@@ -39,7 +39,8 @@ class Idp(Web):
     def discovery(self):
         return {
             "issuer": self.url, "authorization_endpoint": f"{self.url}/authorize",
-            "token_endpoint": f"{self.url}/token", "jwks_uri": f"{self.url}/jwks", "token_endpoint_auth_methods_supported": ["client_secret_post"],
+            "token_endpoint": f"{self.url}/token", "jwks_uri": f"{self.url}/jwks",
+            "token_endpoint_auth_methods_supported": ["client_secret_post"],
         }  # fmt: skip
 
     def tokens(self):
