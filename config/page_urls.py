@@ -3,7 +3,7 @@
 from django.urls import URLPattern, URLResolver, include, path
 
 from agents import views as agents
-from config.pages import exports, reasons, search, trail, views
+from config.pages import changes, exports, reasons, search, trail, views
 from gateway.views import calls, holds, stops
 from registry.views import authoring, catalogue, comments, endings, proposals, queue, releases
 from registry.views.devices import access_tokens, device, revocation
@@ -54,6 +54,7 @@ WORKSPACE: list[URLPattern | URLResolver] = [
     path("trail/exports/<uuid:pk>/", exports.export, name="export"),
     path("trail/exports/<uuid:pk>/content/", exports.content, name="export-content"),
     path("settings/", views.settings, name="settings"),
+    path("changes/<slug:kind>/<uuid:pk>/", changes.changes, name="changes"),
 ]
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", views.start, name="start"),

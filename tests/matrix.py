@@ -255,6 +255,10 @@ def _admitted(world: World) -> Ask:
     return Ask({"uuid:trust": world.trust().pk}, body)
 
 
+def _changed(world: World) -> Ask:
+    return Ask({"slug:slug": world.slug, "slug:kind": "membership", "uuid:pk": _member(world).pk})
+
+
 def _pushed(kind: str) -> Callable[[World], Ask]:
     def ask(world: World) -> Ask:
         version = world.lived() if kind == "rollback" else world.agent_version()
@@ -764,6 +768,7 @@ PAGES = [
         "audit.export.downloaded",
     ),
     Row("GET", f"{W}settings/", visits(MEMBERS), here),
+    Row("GET", f"{W}changes/<slug:kind>/<uuid:pk>/", visits(MEMBERS), _changed),
 ]  # fmt: skip
 ROWS = [*SYSTEM, *ANYBODY, *SELF, *REGISTRY, *GATEWAY, *AGENTS, *TRAIL, *OPA, *ACCOUNT, *PAGES]
 CHANGES = [row for row in ROWS if row.event]
