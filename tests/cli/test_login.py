@@ -104,7 +104,9 @@ def test_nobody_else_can_collect_what_alice_confirmed(server, browser, begun, al
     pending = collect(server, begun)
     assert (pending.status_code, pending.json()["code"]) == (400, "authorization_pending")
     browser(alice).post("/device/", {"code": begun["user_code"], "verdict": "confirm"})
-    for guess in ({"device_code": begun["user_code"]}, {"device_code": begun["device_code"][:-1] + "0"}):
+    code = begun["device_code"]
+    close = code[:-1] + ("0" if code[-1] != "0" else "1")
+    for guess in ({"device_code": begun["user_code"]}, {"device_code": close}):
         assert collect(server, begun, **guess).status_code == 404
     # Who sees the code on alice's screen can decide nothing any more, and gets nothing.
     late = browser(mallory).post("/device/", {"code": begun["user_code"], "verdict": "confirm"})
