@@ -8,6 +8,10 @@ EVENTS = {
     "audit.export.downloaded": "Somebody fetched the content of an export.",
     "audit.inspection.requested": "Somebody, or the daily turn, asked for a check of the log from its source rows.",
     "audit.inspection.finished": "The check of a log has ended; the record says whether the log is whole.",
+    "audit.key.announced": "The next key of this log's checkpoints, in a note that the present one signs.",
+    "audit.key.rotated": "A key of the instance was followed by a new one; what is old still verifies.",
+    "audit.key.retired": "Old halves of a key of the instance were dropped.",
+    "audit.key.rewrapped": "The keys of sealed values were wrapped anew.",
     "audit.subject.erased": "The key of a data subject's sealed values was destroyed; they can never be read again.",
 }
 

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.db import connections
 
-from audit import canonical, proofs, tiles, tree, verify
+from audit import canonical, proofs, rotation, tiles, tree, verify
 
 SLICE = 500
 
@@ -53,6 +53,8 @@ def stream(
     signed = proofs.checkpoint(workspace, size, using=using)
     header: dict[str, Any] = {"format": verify.EXPORT, "checkpoint": signed.note, "workspace": str(workspace)}
     read = tiles.reader(workspace, using=using)
+    if chain := _chain(workspace, signed.size, read, using):
+        header["chain"] = chain
     if selection is None:
         first = min(first, signed.size)
         edge = tree.frontier(read, first)
@@ -61,6 +63,26 @@ def stream(
     earlier = [_earlier(read, old, signed.size) for old in sorted(set(since)) if old <= signed.size]
     header |= {"kind": "excerpt", "consistency": earlier}
     return _excerpt(header, workspace, selection, signed.size, read, using)
+
+
+def _chain(workspace: UUID, size: int, read: tree.Read, using: str) -> list[dict[str, Any]]:
+    """Return how each later key was announced, so that who pinned an earlier one can follow (verify.follow)."""
+    links = []
+    with connections[using].cursor() as cursor:
+        for index, signer, _, body in rotation.announcements(cursor, workspace):
+            if index is None or index >= size:
+                continue
+            cursor.execute(
+                "SELECT size, note FROM audit_checkpoint WHERE workspace = %s AND size > %s AND size <= %s "
+                "AND key LIKE %s ORDER BY size LIMIT 1",
+                [workspace, index, size, f"%+{signer.id.hex()}+%"],
+            )
+            row = cursor.fetchone()
+            if row is not None:
+                proof, path = tree.inclusion(read, index, row[0]), tree.consistency(read, row[0], size)
+                link = {"checkpoint": row[1], "consistency": _base64(path), "index": index, "proof": _base64(proof)}
+                links.append({**link, "record": body.decode()})
+    return links
 
 
 def _log(header: dict[str, Any], workspace: UUID, first: int, size: int, using: str) -> Iterator[bytes]:

@@ -3,16 +3,20 @@
 A signing key is one line, `PRIVATE+KEY+<name>+<id>+<base64 of 0x01 and the 32-byte seed>`, beside it a `.pub` with
 the public key `<name>+<id>+<base64 of 0x01 and the 32-byte key>` (c2sp.org/signed-note). The name is the key's for
 good: it is what a log is called. Rotation adds lines to `.pub`; signatures name the key by its id.
+
+A secret is one line of 32 bytes in hex; after a rotation there are more, the newest last. A file that has changed is
+read again at once, so no process goes on with what was rotated. docs/operations/keys.md has the procedures.
 """
 
 import base64
 import contextlib
-import functools
 import os
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -67,31 +71,75 @@ def public(stem: str) -> list[str]:
 
 
 def secret(name: str) -> bytes:
-    """Return the 32 secret bytes in the file `name`, made on first use."""
-    return _secret(settings.PLACET_KEYS / name)
+    """Return the newest 32 secret bytes in the file `name`, made on first use."""
+    return every_secret(name)[0]
+
+
+def every_secret(name: str) -> tuple[bytes, ...]:
+    """Return the secrets in the file `name` that are still good, the newest first: what is old verifies, no more."""
+    path = settings.PLACET_KEYS / name
+    if not path.exists():
+        write_once(path, fresh_secret(), mode=0o600)
+    found: tuple[bytes, ...] = _fresh(path, _read_secrets)
+    return found
+
+
+def secret_id(raw: bytes) -> str:
+    """Return what a secret is called where it must be named: the start of its hash."""
+    return sha256(raw).hexdigest()[:8]
+
+
+def fresh_secret() -> str:
+    """Return a line with a new secret."""
+    return secrets.token_hex(32) + "\n"
+
+
+def fresh_signing(name: str) -> tuple[str, SigningKey]:
+    """Return the text of a new signing key's file, and the key."""
+    seed = Ed25519PrivateKey.generate().private_bytes_raw()
+    key = _assemble(name, seed)
+    encoded = base64.b64encode(b"\x01" + seed).decode()
+    return f"PRIVATE+KEY+{key.name}+{key.id}+{encoded}\n", key
+
+
+def load(path: Path) -> SigningKey:
+    """Return the signing key in a file. :raises KeyMissing: it is not there, or damaged."""
+    key: SigningKey = _fresh(path, _read_key)
+    return key
 
 
 def _signing(stem: str, name_if_new: str | None) -> SigningKey:
     path = settings.PLACET_KEYS / f"{stem}.key"
     if name_if_new and not path.exists():
-        seed = Ed25519PrivateKey.generate().private_bytes_raw()
-        key = _assemble(name_if_new, seed)
-        encoded = base64.b64encode(b"\x01" + seed).decode()
-        _write_once(path, f"PRIVATE+KEY+{key.name}+{key.id}+{encoded}\n", mode=0o600)
-        _write_once(path.with_suffix(".pub"), _load(path).public + "\n", mode=0o644)
-    return _load(path)
+        text, _ = fresh_signing(name_if_new)
+        write_once(path, text, mode=0o600)
+        write_once(path.with_suffix(".pub"), load(path).public + "\n", mode=0o644)
+    return load(path)
 
 
-@functools.cache
-def _load(path: Path) -> SigningKey:
+# What was read, by path, with what the file was then.
+_read: dict[Path, tuple[tuple[int, int, int], Any]] = {}
+
+
+def _fresh(path: Path, read: Callable[[Path], Any]) -> Any:
+    """Return what `read` makes of a file, read again if the file is another. A look costs 2 µs."""
     try:
-        text = path.read_text().strip()
+        now = path.stat()
     except FileNotFoundError as error:
+        _read.pop(path, None)
         raise KeyMissing(
             f"The key {path.name} is missing. Restore it from its safe copy; it cannot be remade."
         ) from error
+    state = (now.st_mtime_ns, now.st_ino, now.st_size)
+    known = _read.get(path)
+    if known is None or known[0] != state:
+        known = _read[path] = (state, read(path))
+    return known[1]
+
+
+def _read_key(path: Path) -> SigningKey:
     try:
-        private, word, name, key_id, encoded = text.split("+", 4)
+        private, word, name, key_id, encoded = path.read_text().strip().split("+", 4)
         raw = base64.b64decode(encoded, validate=True)
         key = _assemble(name, raw[1:])
     except ValueError as error:
@@ -101,6 +149,16 @@ def _load(path: Path) -> SigningKey:
     return key
 
 
+def _read_secrets(path: Path) -> tuple[bytes, ...]:
+    try:
+        found = tuple(bytes.fromhex(line) for line in reversed(path.read_text().split()))
+    except ValueError:
+        found = ()
+    if not found or any(len(raw) != 32 for raw in found):
+        raise KeyMissing(f"The key {path.name} is damaged. Restore it from its safe copy.")
+    return found
+
+
 def _assemble(name: str, seed: bytes) -> SigningKey:
     private = Ed25519PrivateKey.from_private_bytes(seed)
     raw = b"\x01" + private.public_key().public_bytes_raw()
@@ -108,17 +166,7 @@ def _assemble(name: str, seed: bytes) -> SigningKey:
     return SigningKey(name, key_id, f"{name}+{key_id}+{base64.b64encode(raw).decode()}", private)
 
 
-@functools.cache
-def _secret(path: Path) -> bytes:
-    if not path.exists():
-        _write_once(path, secrets.token_hex(32) + "\n", mode=0o600)
-    raw = bytes.fromhex(path.read_text().strip())
-    if len(raw) != 32:
-        raise KeyMissing(f"The key {path.name} is damaged. Restore it from its safe copy.")
-    return raw
-
-
-def _write_once(path: Path, text: str, *, mode: int) -> None:
+def write_once(path: Path, text: str, *, mode: int) -> None:
     """Write a whole, durable file, or leave the one that another process wrote first."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
@@ -130,3 +178,15 @@ def _write_once(path: Path, text: str, *, mode: int) -> None:
     with contextlib.suppress(FileExistsError):
         path.hardlink_to(aside)
     aside.unlink()
+
+
+def replace(path: Path, text: str, *, mode: int) -> None:
+    """Put a whole, durable file in the place of another: nobody ever reads half of it."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    write_once(aside, text, mode=mode)
+    aside.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import connections, transaction
 from django.db.backends.utils import CursorWrapper
 
-from audit import crash, keys, tiles, tree, verify
+from audit import crash, keys, rotation, tiles, tree, verify
 from audit.uuid7 import uuid7
 
 log = structlog.get_logger(__name__)
@@ -83,6 +83,8 @@ def _publish(workspace: UUID, using: str, adopt: bool) -> int:
             return 0
         size, root = head[0], bytes(head[1])
         known, unchanged = _known(cursor, workspace, size, root)
+        if rotation.promote(cursor, workspace):
+            log.info("checkpoint key rotated", workspace=str(workspace), key=keys.checkpoint(workspace).id)
         if unchanged:
             return 0
         key = _key(workspace, known, adopt)

@@ -4,15 +4,17 @@ Each data subject of a workspace has a data key, wrapped by the KEK (file `value
 to their place, so that none can be put in another's stead. Destroying the data key erases all its values at once.
 """
 
+import contextlib
 import hmac
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from django.db import connections, transaction
 from django.db.backends.utils import CursorWrapper
 
 from audit import keys
@@ -53,7 +55,7 @@ def put(cursor: CursorWrapper, workspace: UUID, values: Sequence[Value]) -> list
     for _ in range(3):
         rows: list[Any] = []
         for value_id, value in missing.items():
-            key = _data_key(cursor, workspace, _tag(workspace, value.subject))
+            key = _data_key(cursor, workspace, _tags(workspace, value.subject))
             place = _place(value_id, workspace, value.record, value.path)
             iv = secrets.token_bytes(_IV)
             box = iv + AESGCM(key.raw).encrypt(iv, value.plain, place)
@@ -69,7 +71,7 @@ def put(cursor: CursorWrapper, workspace: UUID, values: Sequence[Value]) -> list
         if not missing:
             return ids
         for value in missing.values():
-            _cache.pop((workspace, _tag(workspace, value.subject)), None)
+            _cache.pop((workspace, _tags(workspace, value.subject)[0]), None)
     raise RuntimeError("A value could not be sealed: its subject is being erased.")
 
 
@@ -93,19 +95,57 @@ def get(cursor: CursorWrapper, where: str, parameters: Sequence[UUID | str]) -> 
 
 def destroy(cursor: CursorWrapper, workspace: UUID, subject: str) -> UUID | None:
     """Delete the key of `subject`; return its id, or None if nothing was held."""
-    tag = _tag(workspace, subject)
-    _cache.pop((workspace, tag), None)
-    cursor.execute("DELETE FROM audit_valuekey WHERE workspace = %s AND subject = %s RETURNING id", [workspace, tag])
+    tags = _tags(workspace, subject)
+    for tag in tags:
+        _cache.pop((workspace, tag), None)
+    cursor.execute(
+        "DELETE FROM audit_valuekey WHERE workspace = %s AND subject = ANY (%s) RETURNING id", [workspace, tags]
+    )
     row = cursor.fetchone()
     return row[0] if row else None
 
 
-def _data_key(cursor: CursorWrapper, workspace: UUID, tag: bytes) -> DataKey:
+def rewrap(*, batch: int = 500, using: str = "default") -> int:
+    """Wrap every data key with the newest KEK; return how many were wrapped by another. Erasure may go on beside it."""
+    done = 0
+    newest = keys.secret("values.kek")
+    while True:
+        with transaction.atomic(using=using), connections[using].cursor() as cursor:
+            cursor.execute(
+                "SELECT id, workspace, wrapped FROM audit_valuekey WHERE kek <> %s LIMIT %s FOR UPDATE SKIP LOCKED",
+                [keys.secret_id(newest), batch],
+            )
+            rows = cursor.fetchall()
+            for key_id, workspace, wrapped in rows:
+                raw = _unwrap(key_id, workspace, bytes(wrapped))
+                cursor.execute(
+                    "UPDATE audit_valuekey SET wrapped = %s, kek = %s WHERE id = %s",
+                    [_wrap(newest, raw, key_id, workspace), keys.secret_id(newest), key_id],
+                )
+        done += len(rows)
+        if len(rows) < batch:
+            return done
+
+
+def wrapped_by_others(*, using: str = "default") -> int:
+    """Return how many data keys need another KEK than the newest."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM audit_valuekey WHERE kek <> %s", [keys.secret_id(keys.secret("values.kek"))]
+        )
+        count: int = cursor.fetchone()[0]
+    return count
+
+
+def _data_key(cursor: CursorWrapper, workspace: UUID, tags: list[bytes]) -> DataKey:
+    tag = tags[0]
     cached = _cache.get((workspace, tag))
     if cached:
         return cached
     for _ in range(3):
-        cursor.execute("SELECT id, wrapped FROM audit_valuekey WHERE workspace = %s AND subject = %s", [workspace, tag])
+        cursor.execute(
+            "SELECT id, wrapped FROM audit_valuekey WHERE workspace = %s AND subject = ANY (%s)", [workspace, tags]
+        )
         row = cursor.fetchone()
         if row:
             key = DataKey(row[0], _unwrap(row[0], workspace, bytes(row[1])))
@@ -113,25 +153,33 @@ def _data_key(cursor: CursorWrapper, workspace: UUID, tag: bytes) -> DataKey:
                 _cache.clear()
             _cache[workspace, tag] = key
             return key
-        key_id, iv = uuid7(), secrets.token_bytes(_IV)
-        kek = keys.secret("values.kek")
-        wrapped = iv + AESGCM(kek).encrypt(iv, secrets.token_bytes(32), _key_place(key_id, workspace))
+        key_id, kek = uuid7(), keys.secret("values.kek")
+        wrapped = _wrap(kek, secrets.token_bytes(32), key_id, workspace)
         cursor.execute(
             "INSERT INTO audit_valuekey (id, workspace, subject, wrapped, kek) VALUES (%s, %s, %s, %s, %s) "
             "ON CONFLICT (workspace, subject) DO NOTHING",
-            [key_id, workspace, tag, wrapped, sha256(kek).hexdigest()[:8]],
+            [key_id, workspace, tag, wrapped, keys.secret_id(kek)],
         )
     raise RuntimeError("A value could not be sealed: its subject is being erased.")
 
 
+def _wrap(kek: bytes, raw: bytes, key_id: UUID, workspace: UUID) -> bytes:
+    iv = secrets.token_bytes(_IV)
+    return iv + AESGCM(kek).encrypt(iv, raw, _key_place(key_id, workspace))
+
+
 def _unwrap(key_id: UUID, workspace: UUID, wrapped: bytes) -> bytes:
-    kek = keys.secret("values.kek")
-    return AESGCM(kek).decrypt(wrapped[:_IV], wrapped[_IV:], _key_place(key_id, workspace))
+    """Open a data key with the KEK that it was wrapped by. :raises InvalidTag: none of ours."""
+    for kek in keys.every_secret("values.kek"):
+        with contextlib.suppress(InvalidTag):
+            return AESGCM(kek).decrypt(wrapped[:_IV], wrapped[_IV:], _key_place(key_id, workspace))
+    raise InvalidTag
 
 
-def _tag(workspace: UUID, subject: str) -> bytes:
+def _tags(workspace: UUID, subject: str) -> list[bytes]:
     # With a key of its own, so that the KEK can be changed and a copy of the table does not tell who is in it.
-    return hmac.digest(keys.secret("subjects.key"), workspace.bytes + subject.encode(), "sha256")
+    told = workspace.bytes + subject.encode()
+    return [hmac.digest(secret, told, "sha256") for secret in keys.every_secret("subjects.key")]
 
 
 def _key_place(key_id: UUID, workspace: UUID) -> bytes:

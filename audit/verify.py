@@ -4,7 +4,8 @@ This file needs Python 3.10 or newer and nothing else: copy it anywhere. docs/re
 
     verify.py EXPORT --key KEY [--checkpoint OLD] [--receipt R] [--values VALUES]
 
-KEY is the log's public key, obtained apart from the export: the key's text, or a file of keys, one a line. OLD is a
+KEY is the log's public key, obtained apart from the export: the key's text, or a file of keys, one a line. A later key
+is followed where the log announced it under one that you gave; a key that nobody announced proves nothing. OLD is a
 checkpoint, and R a receipt, that you kept since an earlier day. Exit codes: 0 verified, completeness proven by what
 you kept; 1 NOT verified; 2 the command or a file cannot be used; 3 the export is sound, completeness not proven.
 """
@@ -19,7 +20,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, NamedTuple
 
 LONGEST_LINE = 1 << 20
@@ -31,10 +32,21 @@ RECORD = "placet.record/1"
 VALUE = "placet.value/1"
 RECEIPT = "placet-receipt-1"
 COMMITMENT = b"placet.commitment/1"
+ANNOUNCED = "audit.key.announced"
+ANNOUNCEMENT = "placet.key/1"
+LONGEST_CHAIN = 1000
 
 
 class NotVerified(Exception):
     """What was shown is not what the log promised, or cannot be read as it."""
+
+
+class UnknownSigner(NotVerified):
+    """A note is by none of the keys that are trusted."""
+
+
+class Unusable(NotVerified):
+    """What the auditor holds is by a key that was not given, and that the export does not lead to."""
 
 
 # --- Ed25519 (RFC 8032 section 5.1), verification only ---------------------------------------------------------------
@@ -270,7 +282,7 @@ def open_note(note: str, keys: list[Key]) -> tuple[str, Key]:
                     raise NotVerified(f"The signature of {name} is wrong.")
                 signer = signer or key
     if signer is None:
-        raise NotVerified("No signature is by a key that you gave.")
+        raise UnknownSigner("No signature is by a key that you gave.")
     return text, signer
 
 
@@ -320,6 +332,73 @@ def _url_base64(text: str) -> bytes:
     return raw
 
 
+# --- Keys that follow one another ------------------------------------------------------------------------------------
+
+
+@dataclass
+class Link:
+    """A key that a log announced under one that was trusted already. `checkpoint` holds the announcement."""
+
+    key: Key
+    checkpoint: Checkpoint
+    consistency: list[bytes]
+
+    def require(self, newest: Checkpoint) -> None:
+        """Refuse an announcement out of another history than the export's. :raises NotVerified:"""
+        old = self.checkpoint
+        one_log = old.origin == newest.origin
+        if not one_log or not consistent(old.size, old.root, newest.size, newest.root, self.consistency):
+            raise NotVerified(f"The log does not continue the one in which key {self.key.id.hex()} was announced.")
+
+
+def follow(chain: Any, workspace: str, given: list[Key]) -> tuple[list[Key], list[Link]]:
+    """Return the keys that may be trusted: those given, and each that was announced under one of these before it.
+
+    An announcement is a note by the old key, in a record that a checkpoint by the old key holds. What is by a key that
+    nobody trusts is passed over: it makes nothing trusted.
+    """
+    if not isinstance(chain, list) or len(chain) > LONGEST_CHAIN:
+        raise NotVerified("The header's chain of keys is malformed.")
+    keys, links = list(given), list[Link]()
+    for claim in chain:
+        if not isinstance(claim, dict) or set(claim) != {"checkpoint", "consistency", "index", "proof", "record"}:
+            raise NotVerified("The header's chain of keys is malformed.")
+        with contextlib.suppress(UnknownSigner):
+            link = _link(claim, workspace, keys)
+            if link.key not in keys:
+                keys.append(link.key)
+                links.append(link)
+    return keys, links
+
+
+def _link(claim: dict[str, Any], workspace: str, keys: list[Key]) -> Link:
+    if not isinstance(claim["checkpoint"], str) or not isinstance(claim["record"], str):
+        raise NotVerified("The header's chain of keys is malformed.")
+    checkpoint, body = open_checkpoint(claim["checkpoint"], keys), claim["record"].encode()
+    index, path = _natural(claim["index"], "An announcement's index"), _hashes(claim["proof"], "A proof")
+    if not included(leaf(body), index, checkpoint.size, path, checkpoint.root):
+        raise NotVerified("The announcement of a key is not in the log.")
+    signer, key = read_announcement(body, workspace, keys)
+    if not signer.id == checkpoint.key_id or not key.name == checkpoint.origin:
+        raise NotVerified("The announcement of a key is by another key than its checkpoint, or for another log.")
+    return Link(key, checkpoint, _hashes(claim["consistency"], "A consistency proof"))
+
+
+def read_announcement(body: bytes, workspace: str, keys: list[Key]) -> tuple[Key, Key]:
+    """Return (the key that announces, the key that is announced) of a record. :raises NotVerified: it does not."""
+    record = canonical(body, "The announcement of a key")
+    data = record.get("data")
+    note = data.get("note") if isinstance(data, dict) else None
+    if (record.get("event"), record.get("workspace")) != (ANNOUNCED, workspace) or not isinstance(note, str):
+        raise NotVerified("What should announce a key is another record.")
+    text, signer = open_note(note, keys)
+    form, _, public = text.removesuffix("\n").partition("\n")
+    key = read_key(public)
+    if form != ANNOUNCEMENT or key.name != signer.name:
+        raise NotVerified("The announcement of a key is of another form, or for another log.")
+    return signer, key
+
+
 # --- Export ----------------------------------------------------------------------------------------------------------
 
 
@@ -350,6 +429,8 @@ class Evidence:
     receipts: list[Receipt] = field(default_factory=list)
     # (record id, path) -> commitment, of values that were handed over beside the export
     values: dict[tuple[str, str], str] = field(default_factory=dict)
+    # Checkpoints, as notes, by keys that were not given: the export has to lead to those.
+    later: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -373,14 +454,19 @@ def verify_export(file: BinaryIO, evidence: Evidence) -> Report:
     header = canonical(next(_lines(file), b""), "The export's first line")
     kind = header.get("kind")
     members = {"log": {"first", "frontier"}, "excerpt": {"consistency"}}.get(str(kind), set())
-    if header.get("format") != EXPORT or set(header) != {"format", "kind", "checkpoint", "workspace"} | members:
+    known = {"format", "kind", "checkpoint", "workspace"} | members
+    if header.get("format") != EXPORT or set(header) - {"chain"} != known:
         raise NotVerified(f"The first line is not the header of a {EXPORT} export.")
     if not all(isinstance(header[name], str) for name in ("checkpoint", "workspace")):
         raise NotVerified("The export's header is malformed.")
-    checkpoint = open_checkpoint(header["checkpoint"], evidence.keys)
+    keys, links = follow(header.get("chain", []), header["workspace"], evidence.keys)
+    checkpoint = open_checkpoint(header["checkpoint"], keys)
     if not checkpoint.origin.endswith("/log/" + header["workspace"]):
         raise NotVerified("The export's workspace is not that of its checkpoint.")
-    for held in evidence.checkpoints:
+    for link in links:
+        link.require(checkpoint)
+    kept = [*evidence.checkpoints, *(_held(note, keys) for note in evidence.later)]
+    for held in kept:
         if held.origin != checkpoint.origin:
             raise NotVerified(f"The checkpoint that you hold is of another log: {held.origin}.")
         if held.size > checkpoint.size:
@@ -388,11 +474,20 @@ def verify_export(file: BinaryIO, evidence: Evidence) -> Report:
                 f"You hold a checkpoint of {held.size} records, the export ends at {checkpoint.size}: "
                 "the tail was cut, or the export is older than your checkpoint."
             )
+    evidence = replace(evidence, keys=keys, checkpoints=kept, later=[])
     report = Report(checkpoint, str(kind), 0)
+    report.notes += [f"Key {link.key.id.hex()} was announced under {link.checkpoint.key_id.hex()}." for link in links]
     records = _Records(evidence, header["workspace"])
     (_verify_log if kind == "log" else _verify_excerpt)(file, header, evidence, report, records)
     records.finish(report)
     return report
+
+
+def _held(note: str, keys: list[Key]) -> Checkpoint:
+    try:
+        return open_checkpoint(note, keys)
+    except UnknownSigner as error:
+        raise Unusable(f"A checkpoint that you hold: {error}") from error
 
 
 def _verify_log(
@@ -648,7 +743,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         keys = [read_key(line) for key in options.key for line in _text(key).splitlines() if line.strip()]
         evidence = Evidence(keys)
-        evidence.checkpoints = [open_checkpoint(_text(one), keys) for one in options.checkpoint]
+        for one in map(_text, options.checkpoint):
+            try:
+                evidence.checkpoints.append(open_checkpoint(one, keys))
+            except UnknownSigner:
+                evidence.later.append(one)
         evidence.receipts = [open_receipt(_text(one), keys) for one in options.receipt]
         if options.values:
             with open(options.values, "rb") as file:
@@ -663,6 +762,9 @@ def main(arguments: list[str] | None = None) -> int:
             with open(options.export, "rb") as file:
                 report = verify_export(file, evidence)
     except OSError as error:
+        print(f"CANNOT BE USED: {error}", file=sys.stderr)
+        return 2
+    except Unusable as error:
         print(f"CANNOT BE USED: {error}", file=sys.stderr)
         return 2
     except NotVerified as error:
