@@ -19,6 +19,13 @@ def fingerprint(asked: Mapping[str, JSON]) -> bytes:
     return _digest("run", dict(asked))
 
 
-def _digest(purpose: str, value: JSON) -> bytes:
+def fits(kept: bytes, asked: Mapping[str, JSON]) -> bool:
+    """Say whether a fingerprint that was kept is that of `asked`, under any secret that is still good."""
+    return any(
+        hmac.compare_digest(kept, _digest("run", dict(asked), secret)) for secret in keys.every_secret("executor.hmac")
+    )
+
+
+def _digest(purpose: str, value: JSON, secret: bytes | None = None) -> bytes:
     message = purpose.encode() + b"\0" + canonical.dumps(value)
-    return hmac.digest(keys.secret("executor.hmac"), message, "sha256")
+    return hmac.digest(secret or keys.secret("executor.hmac"), message, "sha256")

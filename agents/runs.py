@@ -55,7 +55,7 @@ def start(
     given = dict(inputs or {})
     asked = {"environment": environment, "agent": agent, "goal": goal, "inputs": given, "on_behalf_of": on_behalf_of}
     fingerprint = keys.fingerprint(asked)
-    known = _known(workspace, by, key, fingerprint)
+    known = _known(workspace, by, key, asked)
     if known is not None:
         return known, False
     release = resolve.live(workspace.pk, environment, agent)
@@ -102,7 +102,7 @@ def start(
             crash.point("agents.creating")
     except IntegrityError:
         # Another request with this key was faster.
-        known = _known(workspace, by, key, fingerprint)
+        known = _known(workspace, by, key, asked)
         if known is None:
             raise
         return known, False
@@ -167,9 +167,9 @@ def _cancel(pk: UUID, *, actor: str, now: datetime, correlation_id: str, code: s
     return run
 
 
-def _known(workspace: Workspace, by: Person | Principal, key: str, fingerprint: bytes) -> Run | None:
+def _known(workspace: Workspace, by: Person | Principal, key: str, asked: Mapping[str, JSON]) -> Run | None:
     run = Run.objects.filter(workspace_id=workspace.pk, starter=by.actor, key=key).first()
-    if run is not None and bytes(run.fingerprint) != fingerprint:
+    if run is not None and not keys.fits(bytes(run.fingerprint), asked):
         detail = "This key was used to start another run. A new run needs a new key."
         raise Refusal("key_reused", detail, status=422, field="Idempotency-Key")
     return run

@@ -19,6 +19,7 @@ from gateway.facts import Claim
 from gateway.principal import Principal
 
 LONGEST_KEY = 255
+HMAC_KEY = "calls.hmac"  # file of the secrets, see audit.keys
 KEPT_DAYS = 7  # a key means the same call for so long, or for the contract's dedup window if that is longer
 _INSERT = """
 WITH lazy AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
@@ -84,14 +85,21 @@ def claim(principal: Principal, request: Request) -> Claim | Outcome:
         return _claim(principal, request)
 
 
-def upstream_key(principal: Principal, request: Request) -> str:
-    """Return the key that the tool sees: the same for all attempts, never the caller's own text."""
+def upstream_key(principal: Principal, request: Request, claim: Claim) -> str:
+    """Return the key that the tool sees: the same for all attempts, never the caller's own text.
+
+    :raises KeyMissing: the secret of the first attempt was dropped meanwhile; under another the tool would act twice.
+    """
     scope = f"tool\0{principal.workspace}\0{principal.id}\0{request.key}"
-    return hmac.digest(keys.secret("calls.hmac"), scope.encode(), "sha256").hex()
+    for secret in keys.every_secret(HMAC_KEY):
+        if keys.secret_id(secret) == claim.secret:
+            return hmac.digest(secret, scope.encode(), "sha256").hex()
+    raise keys.KeyMissing(f"The secret {claim.secret} of {HMAC_KEY} is not there any more.")
 
 
 def _claim(principal: Principal, request: Request) -> Claim | Outcome:
-    fingerprint = _fingerprint(request)
+    secret, *older = keys.every_secret(HMAC_KEY)
+    fingerprint = _fingerprint(request, secret)
     pk, seconds = uuid7(), settings.PLACET_LEASE_SECONDS
     where: list[Any] = [
         pk,
@@ -108,26 +116,27 @@ def _claim(principal: Principal, request: Request) -> Claim | Outcome:
         cursor.execute(_INSERT, [*where, *what, seconds, KEPT_DAYS])
         if cursor.rowcount:
             crash.point("gateway.claimed")
-            return Claim(pk, fence=1, number=1)
+            return Claim(pk, fence=1, number=1, secret=keys.secret_id(secret))
         cursor.execute(_FIND, [principal.workspace, principal.id, request.key])
         found = cursor.fetchone()
     if found is None:  # the claim expired between the two statements
         return Outcome("in_flight", pk, code="in_flight", again=True, retry_after=1)
     row = _Row(*found)
-    if not hmac.compare_digest(bytes(row.fingerprint), fingerprint):
-        detail = "This key was used for another call. A new call needs a new key."
-        raise Refusal("key_reused", detail, status=422, field="Idempotency-Key")
-    return _known(row, request)
+    for each in (secret, *older):
+        if hmac.compare_digest(bytes(row.fingerprint), _fingerprint(request, each)):
+            return _known(row, request, keys.secret_id(each))
+    detail = "This key was used for another call. A new call needs a new key."
+    raise Refusal("key_reused", detail, status=422, field="Idempotency-Key")
 
 
-def _fingerprint(request: Request) -> bytes:
+def _fingerprint(request: Request, secret: bytes) -> bytes:
     session = str(request.session) if request.session else None
     value: JSON = [session, request.kind, request.name, request.arguments]
     raw = contract.check_size(value, code="arguments_too_large", what="arguments")
-    return hmac.digest(keys.secret("calls.hmac"), b"call\0" + raw, "sha256")
+    return hmac.digest(secret, b"call\0" + raw, "sha256")
 
 
-def _known(row: _Row, request: Request) -> Claim | Outcome:
+def _known(row: _Row, request: Request, secret: str) -> Claim | Outcome:
     """Decide what the same request means now that its call exists already."""
     busy = Outcome("in_flight", row.id, row.attempt, code="in_flight", again=True, retry_after=1)
     if row.state in ("claimed", "decided") and row.leased:
@@ -148,7 +157,7 @@ def _known(row: _Row, request: Request) -> Claim | Outcome:
             fence = _take(row)
         except _Replaced:
             return recall.outcome(row.id)
-        return busy if fence is None else Claim(row.id, fence, row.attempt + 1, approval)
+        return busy if fence is None else Claim(row.id, fence, row.attempt + 1, approval, secret)
     if not row.session_good:
         raise Refusal("session_closed", "The session of this call is over; its outcome is not replayed.", status=403)
     return recall.outcome(row.id)

@@ -21,12 +21,14 @@ class Claim:
 
     :param number: of the attempt that is about to be decided.
     :param approval: of the hold that this attempt may use.
+    :param secret: name of the secret under which the call was claimed first: its tool sees one key, whatever rotates.
     """
 
     id: UUID
     fence: int
     number: int
     approval: Approval | None = None
+    secret: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,7 +225,7 @@ def _ask(facts: Facts, *, deadline: float) -> Answer:
         result = transport.invoke(
             at.contract,
             facts.executed or {},
-            key=claims.upstream_key(facts.principal, facts.request),
+            key=claims.upstream_key(facts.principal, facts.request, facts.claim),
             deadline=deadline,
             scope=transport.Scope(facts.principal.workspace, at.release.environment, at.release.digest, at.session.id),
             correlation_id=facts.request.correlation_id,

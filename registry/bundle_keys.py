@@ -1,6 +1,8 @@
 """The key that signs bundles: a private half that only the bundler reads, and the public halves that PDPs pin.
 
-`bundle.key` is one PEM file, mode 0600. `bundle.pub` holds one or more PEM blocks: two while a new key takes over.
+`bundle.key` is one PEM file, mode 0600. `bundle.pub` holds one or more PEM blocks: two at a rotation. Until
+the old key is retired, it stands in `bundle.old.key` and signs every bundle as well: an OPA pins one key by name, and
+its operator takes it over to the new one.
 """
 
 import contextlib
@@ -12,6 +14,9 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc.jwk import ECKey
+
+from audit import keys
+from audit.refusal import Refusal
 
 _BLOCK = re.compile(r"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", re.DOTALL)
 
@@ -36,7 +41,46 @@ def pinned(directory: Path) -> list[ECKey]:
     return [ECKey.import_key(block) for block in _BLOCK.findall(text)]
 
 
+def older(directory: Path) -> list[ECKey]:
+    """Return the private keys that sign beside the newest: one while it is being replaced, else none."""
+    path = directory / "bundle.old.key"
+    return [ECKey.import_key(path.read_text())] if path.exists() else []
+
+
+def rotate(directory: Path) -> ECKey:
+    """Sign with a new key from now on, and with the present one beside it. Return the new key.
+
+    :raises Refusal: key_pending: the one before is not retired yet.
+    """
+    signing(directory)
+    if (directory / "bundle.old.key").exists():
+        raise Refusal("key_pending", "The last rotation is not over: retire the old bundle key first.", status=409)
+    secret, open_half = _generate()
+    # In this order: whoever reads in between pins both, and signs with either.
+    keys.replace(directory / "bundle.pub", (directory / "bundle.pub").read_text() + open_half.decode(), mode=0o644)
+    keys.replace(directory / "bundle.old.key", (directory / "bundle.key").read_text(), mode=0o600)
+    keys.replace(directory / "bundle.key", secret.decode(), mode=0o600)
+    return signing(directory)
+
+
+def retire(directory: Path) -> ECKey | None:
+    """Drop the old key, private and public; bundles that it signed are refused from now on. Return it."""
+    gone = next(iter(older(directory)), None)
+    if gone is not None:
+        newest = signing(directory)
+        keys.replace(directory / "bundle.pub", newest.as_pem(private=False).decode(), mode=0o644)
+        (directory / "bundle.old.key").unlink()
+    return gone
+
+
 def _make(private: Path, public: Path) -> None:
+    secret, open_half = _generate()
+    private.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if _write_once(private, secret, mode=0o600):
+        _write_once(public, open_half, mode=0o644)
+
+
+def _generate() -> tuple[bytes, bytes]:
     key = ec.generate_private_key(ec.SECP256R1())
     secret = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -44,9 +88,7 @@ def _make(private: Path, public: Path) -> None:
     open_half = key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    private.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if _write_once(private, secret, mode=0o600):
-        _write_once(public, open_half, mode=0o644)
+    return secret, open_half
 
 
 def _write_once(path: Path, raw: bytes, *, mode: int) -> bool:

@@ -64,14 +64,20 @@ def pack(files: Mapping[str, str], metadata: Mapping[str, Any], *, key: ECKey) -
     """
     manifest = {"revision": revision(files, metadata), "roots": [ROOT], "rego_version": 1, "metadata": dict(metadata)}
     everything = {**files, MANIFEST: canonical(manifest)}
-    listed = [
-        {"name": path, "hash": _digest(path, everything[path].encode()), "algorithm": "SHA-256"}
-        for path in sorted(everything)
-    ]
-    header = {"alg": _ALGORITHM, "kid": key_id(key), "typ": "JWT"}
-    token = jws.serialize_compact(header, canonical({"files": listed}), key, algorithms=[_ALGORITHM])
-    everything[SIGNATURES] = canonical({"signatures": [token]})
+    everything[SIGNATURES] = canonical({"signatures": [_sign(everything, key)]})
     return _archive(everything), manifest
+
+
+def countersign(raw: bytes, *, key: ECKey) -> str:
+    """Return the signature of another key over the files of a bundle of ours."""
+    files = {path: text.decode() for path, text in _extract(raw).items() if path != SIGNATURES}
+    return _sign(files, key)
+
+
+def with_signature(raw: bytes, token: str) -> bytes:
+    """Return a bundle of ours with another signature in the place of its own."""
+    files = {path: text.decode() for path, text in _extract(raw).items()}
+    return _archive(files | {SIGNATURES: canonical({"signatures": [token]})})
 
 
 def unpack(raw: bytes, *, keys: Sequence[ECKey]) -> Bundle:
@@ -101,6 +107,14 @@ def canonical(value: Any) -> str:
 def key_id(key: ECKey) -> str:
     """Return the name under which a key signs: the start of its RFC 7638 thumbprint."""
     return str(key.thumbprint())[:16]
+
+
+def _sign(files: Mapping[str, str], key: ECKey) -> str:
+    listed = [
+        {"name": path, "hash": _digest(path, files[path].encode()), "algorithm": "SHA-256"} for path in sorted(files)
+    ]
+    header = {"alg": _ALGORITHM, "kid": key_id(key), "typ": "JWT"}
+    return jws.serialize_compact(header, canonical({"files": listed}), key, algorithms=[_ALGORITHM])
 
 
 def _digest(path: str, raw: bytes) -> str:

@@ -7,7 +7,7 @@ else's change.
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -17,8 +17,10 @@ from django.conf import settings
 from django.db import connections, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
+from joserfc.jwk import ECKey
 
 from audit import canonical, crash, log
+from audit.refusal import Refusal
 from registry import bundle_keys, bundlefile, clock, policies, rego, rendering, router
 from registry.admission import bounds, portable, syntax
 from registry.models import Activation, Bundle, Environment, Kind, Lifecycle, Slot, Version
@@ -75,6 +77,21 @@ def content_of(environment: UUID, revision: str, *, using: str = "default") -> b
         )
         row = cursor.fetchone()
     return bytes(row[0]) if row else None
+
+
+def signed_by(environment: UUID, revision: str, key: str) -> bytes:
+    """Return the bundle of that revision with the signature of the key of that name.
+
+    :raises Refusal: bundle_key_unknown: no key of that name signed it.
+    """
+    row = Bundle.objects.get(environment=environment, revision=revision)
+    signers = row.manifest["metadata"].get("signers", [])
+    if key in ("", *signers[:1]) or not signers:
+        return bytes(row.content)
+    if key not in row.signatures:
+        detail = "No key of this name signs bundles; pin the one that `manage.py keys list` shows."
+        raise Refusal("bundle_key_unknown", detail, status=404, field="keyid")
+    return bundlefile.with_signature(bytes(row.content), row.signatures[key])
 
 
 def find(workspace: UUID, environment: str, revision: str, *, using: str = "default") -> bytes | None:
@@ -154,8 +171,11 @@ def publish(environment_id: UUID, *, now: datetime, using: str = "default") -> s
         draft = build(environment, using=using)
         previous = Bundle.objects.using(using).filter(environment=environment).order_by("-created_at", "-pk").first()
         published = None
-        if previous is None or previous.manifest["metadata"]["content"] != draft.content:
-            published = _insert(environment, draft, previous, now=now, using=using)
+        signing, older = bundle_keys.signing(settings.PLACET_KEYS), bundle_keys.older(settings.PLACET_KEYS)
+        signers = [bundlefile.key_id(key) for key in (signing, *older)]
+        # Signed anew when a key was rotated or retired, too: who pins one key alone must find a bundle by it.
+        if previous is None or _signed(previous) != (draft.content, signers):
+            published = _insert(environment, draft, previous, keys=[signing, *older], now=now, using=using)
         bundle = published or previous
         assert bundle is not None  # noqa: S101 - one of the two is there
         carried = [one for one in requested if _carry(one, bundle, draft, now=now, using=using)]
@@ -178,7 +198,22 @@ def in_use(*, using: str = "default") -> list[UUID]:
     return list(Bundle.objects.using(using).order_by("environment").values_list("environment", flat=True).distinct())
 
 
-def _insert(environment: Environment, draft: Draft, previous: Bundle | None, *, now: datetime, using: str) -> Bundle:
+def _signed(bundle: Bundle) -> tuple[str, list[str]]:
+    """Return the content of a bundle and the names of its signers."""
+    metadata = bundle.manifest["metadata"]
+    return metadata["content"], metadata.get("signers", [])
+
+
+def _insert(
+    environment: Environment,
+    draft: Draft,
+    previous: Bundle | None,
+    *,
+    keys: Sequence[ECKey],
+    now: datetime,
+    using: str,
+) -> Bundle:
+    """Sign, store and announce a bundle. `keys`: the newest first, whose signature is in the archive."""
     serial = previous.manifest["metadata"]["serial"] + 1 if previous else 1
     metadata = {
         "workspace": str(environment.workspace_id),
@@ -186,18 +221,20 @@ def _insert(environment: Environment, draft: Draft, previous: Bundle | None, *, 
         # Makes every publication a revision of its own: what is newest is never a matter of content.
         "serial": serial,
         "content": draft.content,
+        "signers": [bundlefile.key_id(key) for key in keys],
         "floor": draft.floor,
         "baselines": sorted(draft.baselines),
         "releases": sorted(draft.releases),
         "rendered": draft.rendered,
     }
-    raw, manifest = bundlefile.pack(draft.files, metadata, key=bundle_keys.signing(settings.PLACET_KEYS))
+    raw, manifest = bundlefile.pack(draft.files, metadata, key=keys[0])
     bundle = Bundle.objects.using(using).create(
         workspace_id=environment.workspace_id,
         environment=environment,
         revision=manifest["revision"],
         content=raw,
         manifest=manifest,
+        signatures={bundlefile.key_id(key): bundlefile.countersign(raw, key=key) for key in keys[1:]},
         created_at=clock.read(using=using),
     )
     with connections[using].cursor() as cursor:

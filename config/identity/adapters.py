@@ -8,7 +8,7 @@ from allauth.core import context
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
-from cryptography.fernet import Fernet
+from cryptography.fernet import Fernet, MultiFernet
 from django.core.cache import cache
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -141,5 +141,6 @@ def _record_throttling(request: HttpRequest, username: str) -> None:
         )
 
 
-def _seal() -> Fernet:
-    return Fernet(base64.urlsafe_b64encode(keys.secret("factors")))
+def _seal() -> MultiFernet:
+    """Return what seals with the newest secret and opens with any."""
+    return MultiFernet([Fernet(base64.urlsafe_b64encode(one)) for one in keys.every_secret("factors")])

@@ -83,7 +83,7 @@ class BundleView(OpaView):
             return HttpResponse(status=304, headers=headers)
         # A 304 would make OPA ask for a long poll again at once, for ever; a plain bundle makes it poll instead.
         kind = opa.BUNDLE_TYPE if opa.knows_long_polls(prefer) and not crowded else opa.PLAIN_TYPE
-        raw = bundles.content_of(self.place.pk, revision) or b""
+        raw = bundles.signed_by(self.place.pk, revision, request.query_params.get("keyid", ""))
         return HttpResponse(raw, content_type=kind, headers=headers)
 
 

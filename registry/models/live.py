@@ -43,6 +43,9 @@ class Bundle(Row):
     revision = models.CharField(max_length=100)
     content = models.BinaryField()
     manifest = models.JSONField(default=dict)
+    signatures = models.JSONField(
+        default=dict, db_default={}, help_text="Of older keys that still sign: name -> signature over the same files."
+    )
     created_at = models.DateTimeField()
 
     class Meta:
