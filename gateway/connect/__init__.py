@@ -258,8 +258,14 @@ def _pool(purpose: str, scheme: str) -> _Pool:
 
 @functools.cache
 def tls() -> ssl.SSLContext:
-    """Return the one TLS context of this process: the system's certificate authorities, or PLACET_CA_FILE's."""
-    context = ssl.create_default_context(cafile=settings.PLACET_CA_FILE or None)
+    """Return the one TLS context of this process: the system's certificate authorities, or PLACET_CA_FILE's.
+
+    :raises ConnectRefused: egress_forbidden: there are none to be read, so nobody can be trusted.
+    """
+    try:
+        context = ssl.create_default_context(cafile=settings.PLACET_CA_FILE or None)
+    except (OSError, ValueError) as error:
+        raise ConnectRefused("egress_forbidden", f"PLACET_CA_FILE: {error}") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 

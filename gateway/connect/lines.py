@@ -51,15 +51,9 @@ class Backend(httpcore2.NetworkBackend):
         found = addresses(self._scheme, host, port, self._listed, seconds=_patience(mark))
         failure: OSError | None = None
         for place, address in enumerate(found):
-            family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-            line = socket.socket(family, socket.SOCK_STREAM)
             try:
-                line.settimeout(_patience(mark) / (len(found) - place))
-                line.connect((str(address), port))
-                line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                return Line(line)
+                return Line(_connected(address, port, seconds=_patience(mark) / (len(found) - place)))
             except OSError as error:
-                line.close()
                 failure = error
         raise ConnectRefused("egress_unreachable", f"{host}:{port}: {failure}")
 
@@ -205,6 +199,18 @@ def count(mark: Departure, size: int) -> None:
         raise ConnectRefused("egress_too_large", f"more than {mark.most_bytes} bytes", happened="maybe")
 
 
+def _connected(address: Address, port: int, *, seconds: float) -> socket.socket:
+    line = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
+    try:
+        line.settimeout(seconds)
+        line.connect((str(address), port))
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError:
+        line.close()
+        raise
+    return line
+
+
 def _resolved(host: str, port: int, seconds: float) -> list[Address]:
     """Ask the system's resolver, which knows no deadline: a thread of its own may outlive our patience."""
     if not _free.acquire(timeout=max(seconds, 0)):
@@ -220,7 +226,11 @@ def _resolved(host: str, port: int, seconds: float) -> list[Address]:
         finally:
             _free.release()
 
-    threading.Thread(target=ask, daemon=True, name="name look-up").start()
+    try:
+        threading.Thread(target=ask, daemon=True, name="name look-up").start()
+    except RuntimeError as error:
+        _free.release()
+        raise ConnectRefused("egress_unresolved", f"{host}: {error}") from error
     try:
         told = answer.get(timeout=max(seconds, 0))
     except queue.Empty:

@@ -51,13 +51,17 @@ class Wire:
 
     async def __aenter__(self) -> Streams:
         """Make the client; nothing is sent yet. :raises ConnectRefused: the endpoint's address cannot be used."""
-        self._client = connect.client(
-            self._endpoint.url,
-            headers=self._headers,
-            most_bytes=self._most_bytes,
-            stand_in=self._stand_in,
-            heard=self._heard,
-        )
+        try:
+            self._client = connect.client(
+                self._endpoint.url,
+                headers=self._headers,
+                most_bytes=self._most_bytes,
+                stand_in=self._stand_in,
+                heard=self._heard,
+            )
+        except ConnectRefused as refused:
+            self._last = Departure(failure=refused)
+            raise
         # Events need no bound of their own: the client bounds the response that they are part of, and says so.
         self._streams = streamable_http_client(self._endpoint.url, http_client=self._client, max_sse_event_size=None)
         return await self._streams.__aenter__()

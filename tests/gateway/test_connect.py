@@ -411,6 +411,37 @@ def test_a_resolver_that_hangs_or_knows_nothing_ends_with_the_deadline(ask, monk
         ask("https://nowhere.example/")
 
 
+def test_a_process_without_files_or_threads_left_has_sent_nothing(canary, settings, monkeypatch):
+    settings.PLACET_EGRESS_ALLOW = f"{canary.here},named.example"
+
+    def no_files(*_):
+        raise OSError(24, "Too many open files")
+
+    def no_threads(_):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lines.socket, "socket", no_files)
+        with pytest.raises(ConnectRefused, match=r"egress_unreachable \(happened: no\)"):
+            fetch(canary.url)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_threads)
+        for _ in range(lines.LOOK_UPS + 1):
+            with pytest.raises(ConnectRefused, match="can't start new thread"):
+                fetch("http://named.example/")
+    assert fetch(canary.url).status == 200
+
+
+def test_without_the_certificate_authorities_that_were_named_nothing_is_trusted(call, canary, settings, tmp_path):
+    settings.PLACET_EGRESS_ALLOW = canary.here
+    settings.PLACET_CA_FILE = str(tmp_path / "missing.pem")
+    connect.tls.cache_clear()
+    with pytest.raises(transport.TransportFailed) as refused:
+        call(canary.url)
+    assert (refused.value.code, refused.value.happened, canary.lines) == ("egress_forbidden", "no", 0)
+    connect.tls.cache_clear()
+
+
 def test_a_deadline_that_has_passed_sends_nothing(ask, canary, settings):
     settings.PLACET_EGRESS_ALLOW = canary.here
     with pytest.raises(Exception, match="egress_timeout") as refused:
