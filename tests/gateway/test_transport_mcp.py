@@ -7,66 +7,20 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
 from gateway import transport
 from gateway.transport import TransportFailed, confine, connection, definitions, mcp
-
-ROOT = Path(__file__).resolve().parents[2]
-PYTHON = ROOT / ".venv-tools/bin/python"
+from tests.gateway.effects import PYTHON, ROOT, Effects, install, until
 
 
 @pytest.fixture(scope="session", autouse=True)
 def tools():
     """The tool servers' own virtual environment."""
-    subprocess.run([ROOT / "scripts/install-tools"], check=True)
-
-
-@dataclass
-class Contract:
-    name: str
-    content: dict
-    kind: str = "tool"
-    digest: str = "sha256:" + "0" * 64
-
-
-@dataclass
-class Server:
-    """One effects server behind a launcher of its own."""
-
-    place: Path
-    workspace: UUID = field(default_factory=uuid4)
-    release: str = "sha256:release"
-
-    def contract(self, tool, **content):
-        content.setdefault("effect", "read")
-        pin = self.pins[tool]["digest"]
-        given = {"kind": "mcp", "launcher": "effects", "tool": tool, "definition": pin} | content.pop("transport", {})
-        return Contract(tool, {"transport": given, **content})
-
-    def call(self, tool, arguments=None, *, key="key-1", seconds=20.0, session=None, release=None, **content):
-        return transport.invoke(
-            self.contract(tool, **content),
-            {} if arguments is None else arguments,
-            key=key,
-            deadline=time.monotonic() + seconds,
-            scope=transport.Scope(self.workspace, "development", release or self.release, session),
-            correlation_id="0193b3a4-0000-7000-8000-00000000abcd",
-        )
-
-    def effects(self):
-        log = self.place / "effects.jsonl"
-        return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-
-    @property
-    def pins(self):
-        if not hasattr(Server, "_pins"):
-            Server._pins = definitions.fetch("effects")
-        return Server._pins
+    install()
 
 
 @pytest.fixture
@@ -81,7 +35,7 @@ def launch(tmp_path, settings):
     def launch(more="", command=None):
         command = command or [str(PYTHON), str(ROOT / "tests/tools/effects.py"), str(place)]
         Path(settings.PLACET_LAUNCHERS).write_text(f"[launchers.effects]\ncommand = {json.dumps(command)}\n{more}\n")
-        return Server(place)
+        return Effects(place)
 
     yield launch
     transport.close()
@@ -92,13 +46,6 @@ def alive(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
-
-
-def until(condition, seconds=30):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.01)
 
 
 def test_a_tool_answers_with_content_and_structure_and_has_one_effect(launch):

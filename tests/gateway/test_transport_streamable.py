@@ -1,46 +1,32 @@
 """MCP servers over streamable HTTP, in both protocol eras: the servers' own effect log is what counts, never ours."""
 
-import json
 import subprocess
 import threading
-import time
-from dataclasses import dataclass, field
-from pathlib import Path
-from uuid import UUID, uuid4
 
 import pytest
 
 from gateway import transport
-from gateway.transport import TransportFailed, connection, definitions, mcp
+from gateway.transport import TransportFailed, connection, mcp
+from tests.gateway.effects import PYTHON, ROOT, Effects, install, until
 
-ROOT = Path(__file__).resolve().parents[2]
-PYTHON = ROOT / ".venv-tools/bin/python"
 ERAS = {"2026-07-28": [], "2026-07-28, JSON": ["--json"], "2025-11-25": ["--legacy"]}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def tools():
     """The tool servers' own virtual environment."""
-    subprocess.run([ROOT / "scripts/install-tools"], check=True)
+    install()
 
 
-@dataclass
-class Contract:
-    content: dict
-    kind: str = "tool"
-    name: str = "effects"
-
-
-@dataclass
-class Server:
+class Server(Effects):
     """An effects server of its own port, behind the endpoint `effects`."""
 
-    place: Path
-    options: list
-    workspace: UUID = field(default_factory=uuid4)
-    process: subprocess.Popen | None = None
+    def __init__(self, place, options):
+        super().__init__(place, "endpoint")
+        self.options, self.process = options, None
 
     def start(self, port=0):
+        """Start it, on the port that it had before or a new one; return the port."""
         (self.place / "port").unlink(missing_ok=True)
         command = [PYTHON, ROOT / "tests/tools/effects.py", self.place, "--http", str(port), *self.options]
         self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
@@ -48,34 +34,9 @@ class Server:
         return int((self.place / "port").read_text())
 
     def stop(self):
+        """Kill it."""
         self.process.kill()
         self.process.wait()
-
-    def call(self, tool, arguments=None, *, key="key-1", seconds=20.0, release="sha256:release", **content):
-        content.setdefault("effect", "read")
-        given = {"kind": "mcp", "endpoint": "effects", "tool": tool, "definition": PINS[tool]}
-        return transport.invoke(
-            Contract({"transport": given | content.pop("transport", {}), **content}),
-            {} if arguments is None else arguments,
-            key=key,
-            deadline=time.monotonic() + seconds,
-            scope=transport.Scope(self.workspace, "development", release),
-            correlation_id="0193b3a4-0000-7000-8000-00000000abcd",
-        )
-
-    def effects(self):
-        log = self.place / "effects.jsonl"
-        return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-
-
-PINS: dict[str, str] = {}
-
-
-def until(condition, seconds=30):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.01)
 
 
 @pytest.fixture(params=ERAS)
@@ -106,8 +67,7 @@ def _server(place, settings, options):
     settings.PLACET_LAUNCHERS = str(place / "launchers.toml")
     entry = f'[endpoints.effects]\nurl = "http://127.0.0.1:{port}/mcp"\nbearer = "effects"\n'
     (place / "launchers.toml").write_text(entry)
-    if not PINS:
-        PINS.update({name: tool["digest"] for name, tool in definitions.fetch("effects", endpoint=True).items()})
+    assert server.pins
     yield server
     transport.close()
     server.stop()
@@ -290,7 +250,7 @@ def test_an_operator_lists_the_pins_of_an_endpoint_and_calls_nothing(server, cap
 
     call_command("pin_definitions", "effects", "--endpoint")
     lines = dict(line.split() for line in capsys.readouterr().out.splitlines())
-    assert lines == PINS
+    assert lines == {name: tool["digest"] for name, tool in server.pins.items()}
     assert server.effects() == []
     with pytest.raises(CommandError, match=r"add \[endpoints.other\]"):
         call_command("pin_definitions", "other", "--endpoint")

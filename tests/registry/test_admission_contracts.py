@@ -2,7 +2,8 @@
 
 import pytest
 
-from registry import admission
+from audit.refusal import Refusal
+from registry import admission, content
 
 OBJECT = {"type": "object", "properties": {"to": {"type": "string"}}}
 TOOL = {"description": "Send.", "input_schema": OBJECT, "effect": "unsafe", "risk": "low"}
@@ -54,6 +55,47 @@ def test_a_schema_that_cannot_be_used_is_refused(schema, says):
 def test_a_destination_must_be_an_argument_that_there_can_be(schema, pointer, reaches):
     problems = failed("tool", TOOL | {"input_schema": schema, "destinations": [pointer]})
     assert ("pointers" not in problems) is reaches
+
+
+MCP = {"kind": "mcp", "tool": "send", "definition": "sha256:" + "1" * 64}
+HTTP = {"kind": "http", "endpoint": "forge", "method": "POST", "path": "/mail/{to}"}
+
+
+@pytest.mark.parametrize("transport", [MCP | {"launcher": "mail"}, MCP | {"endpoint": "mail"}, HTTP])
+def test_a_tool_is_reached_by_a_name_of_the_deployment(transport):
+    assert content.check("tool", "send", TOOL | {"transport": transport})
+
+
+@pytest.mark.parametrize(
+    ("transport", "field"),
+    [
+        (MCP, "/content/transport"),
+        (MCP | {"launcher": "mail", "endpoint": "mail"}, "/content/transport"),
+        (MCP | {"endpoint": "https://mail.example/mcp"}, "/content/transport/endpoint"),
+        (HTTP | {"url": "https://mail.example"}, "/content/transport"),
+        (HTTP | {"path": "https://mail.example/"}, "/content/transport/path"),
+        (HTTP | {"path": "@mail.example/"}, "/content/transport/path"),
+        (HTTP | {"path": "/x?to={to}"}, "/content/transport/path"),
+        (HTTP | {"path": "/x#{to}"}, "/content/transport/path"),
+        (HTTP | {"path": "/%2e%2e/x"}, "/content/transport/path"),
+        (HTTP | {"method": "CONNECT"}, "/content/transport/method"),
+        (HTTP | {"headers": {"Authorization": "x"}}, "/content/transport"),
+    ],
+)
+def test_a_contract_holds_no_address_and_no_header_of_its_own(transport, field):
+    with pytest.raises(Refusal) as refused:
+        content.check("tool", "send", TOOL | {"transport": transport})
+    assert (refused.value.code, refused.value.field) == ("content_invalid", field)
+
+
+@pytest.mark.parametrize("taken", ["messages", "model", "tools", "n", "max_tokens", "stream_options", "store"])
+def test_the_parameters_of_a_model_cannot_say_what_the_call_says(taken):
+    prices = {"input_micro_usd_per_million_tokens": 1, "output_micro_usd_per_million_tokens": 1}
+    model = {"provider": "openai", "model": "m", "endpoint": "lab", "context_length": 8000, "prices": prices}
+    assert content.check("model", "m", model | {"parameters": {"temperature": 0.2, "stream": True}})
+    with pytest.raises(Refusal) as refused:
+        content.check("model", "m", model | {"parameters": {taken: 1}})
+    assert (refused.value.code, refused.value.field) == ("content_invalid", "/content/parameters")
 
 
 CLOSED = OBJECT | {"required": ["to"], "additionalProperties": False}
