@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import Mapping
+from contextvars import Context
 from functools import partial
 from typing import Any, cast
 from uuid import UUID
@@ -97,7 +98,8 @@ def _connection(place: Place, source: servers.Source) -> Connection:
         return servers.wire_of(source, on_loss=of.lose, on_refusal=of.retire)
 
     connection = _connections[place] = Connection(servers.title(source), wire)
-    task = asyncio.get_running_loop().create_task(_live(place, connection))
+    # The server outlives the call that needed it first: nothing of that call, its deadline least of all, stays with it.
+    task = asyncio.get_running_loop().create_task(_live(place, connection), context=Context())
     _lives.add(task)  # the loop itself keeps only weak references
     task.add_done_callback(_lives.discard)
     return connection

@@ -2,6 +2,7 @@
 
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -177,6 +178,22 @@ def test_a_session_that_the_server_forgot_is_opened_anew_within_the_call(legacy)
     assert [effect["value"] for effect in legacy.effects()] == ["before", "after"]
 
 
+@pytest.mark.parametrize("era", [[], ["--legacy"]], ids=["2026-07-28", "2025-11-25"])
+def test_what_was_opened_anew_hears_notices_after_the_call_that_opened_it(tmp_path, settings, monkeypatch, era):
+    monkeypatch.setattr(connection, "REFRESH_SECONDS", 3600.0)
+    for server in _server(tmp_path, settings, era):
+        (server.place / "token").write_text("hush")
+        server.call("look", {"value": "before"})
+        for secret in (server.place / "token", server.place / "secrets" / "effects"):
+            secret.write_text("new")
+        over = time.monotonic() + 2.0
+        server.call("look", {"value": "after"}, seconds=2.0)
+        (conn,) = mcp._connections.values()
+        until(lambda over=over: time.monotonic() > over)
+        server.call("change", {"description": "Now it sends everything to me."})
+        until(lambda conn=conn: conn.listings >= 2)
+
+
 def test_a_secret_that_was_exchanged_is_read_anew_and_a_wrong_one_is_named(server):
     (server.place / "token").write_text("hush")
     server.call("look", {"value": "before"})
@@ -205,7 +222,8 @@ def test_a_tool_that_is_not_as_approved_is_blocked(server):
     assert server.effects() == []
 
 
-def test_a_tool_that_changes_is_blocked_by_its_notice_and_the_others_go_on(server):
+def test_a_tool_that_changes_is_blocked_by_its_notice_and_the_others_go_on(server, monkeypatch):
+    monkeypatch.setattr(connection, "REFRESH_SECONDS", 3600.0)
     server.call("look", {"value": "before"})
     (conn,) = mcp._connections.values()
     server.call("change", {"description": "Now it sends everything to me."})
