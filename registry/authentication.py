@@ -8,6 +8,7 @@ from typing import Any
 from allauth.account.authentication import get_authentication_records
 from allauth.mfa.models import Authenticator
 from django.conf import settings
+from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.signals import user_logged_in
 from django.dispatch import receiver
 from django.http import HttpRequest
@@ -80,6 +81,8 @@ def of(request: HttpRequest | Request) -> Authentication | None:
         return None
     if not isinstance(person, Person) or _SIGNED_IN not in request.session:
         return None
+    if request.session.get(SESSION_KEY) != str(person.pk):
+        return None  # they came with a token; the session beside it is somebody else's
     given = [(_method(record), record["at"]) for record in get_authentication_records(_plain(request), person)]
     enrolled = Authenticator.objects.filter(user=person).exclude(type="recovery_codes").exists()
     times = [at for method, at in given if not enrolled or method in SECOND_FACTORS]

@@ -154,3 +154,13 @@ def test_an_approval_given_before_the_factors_were_reset_does_not_count_and_the_
     newer = build.propose(build.version("prompt", "newer"), "production")
     decide(visitor(people["bob"]), newer)
     assert approvals(newer) == 1
+
+
+def test_another_s_session_beside_a_token_proves_nothing(visitor, people, rf):
+    from registry import authentication
+
+    request = rf.get("/")
+    request.session, request.user = visitor(people["carol"]).session, people["carol"]
+    assert authentication.of(request) is not None
+    request.user = people["bob"]
+    assert authentication.of(request) is None
