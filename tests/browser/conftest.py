@@ -14,8 +14,6 @@ from playwright.sync_api import sync_playwright
 
 from tests.browser import window
 
-pytest_plugins = ["tests.shared"]
-
 
 @pytest.fixture(scope="session")
 def browser():

@@ -8,6 +8,8 @@ from registry.models import Approval, Proposal
 from tests.browser import window
 from tests.gateway.stage import effects, fresh
 
+pytest_plugins = ["tests.shared"]
+
 MOST = 250  # stops of the tabulator until an element must have been found
 _FOCUSED = """() => {
   const e = document.activeElement;

@@ -4,6 +4,8 @@ import pytest
 
 from tests.matrix import ROWS
 
+pytest_plugins = ["tests.shared"]
+
 # One colour scheme a size: each rule is looked at in both, and nothing depends on their combination.
 LOOKS = [("desk", "light"), ("phone", "dark"), ("desk", "dark"), ("phone", "light")]
 AXE = LOOKS[:2]

@@ -2,6 +2,8 @@
 
 from tests.browser import window
 
+pytest_plugins = ["tests.shared"]
+
 KEY = {
     "protocol": "ctap2",
     "transport": "usb",

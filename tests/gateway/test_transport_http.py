@@ -206,7 +206,7 @@ def test_what_bears_repetition_is_repeated_with_the_same_key(call, web, effect, 
         ({}, 'bad = "x"', "development", "endpoint_invalid"),
         ({}, 'secrets = {X-Key = "not-there"}', "development", "endpoint_invalid"),
         ({}, 'environments = ["production"]', "development", "endpoint_forbidden"),
-        ({}, f'workspaces = ["{uuid4()}"]', "development", "endpoint_forbidden"),
+        ({}, 'workspaces = ["00000000-0000-4000-8000-000000000001"]', "development", "endpoint_forbidden"),
         ({"method": "PUT"}, "", "development", "endpoint_forbidden"),
     ],
 )
