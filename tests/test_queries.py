@@ -45,7 +45,7 @@ LISTS = {str(row): (row, word) for row in READS if (word := row.route.rstrip("/"
 
 def person(row):
     """Return a person who may see it."""
-    return next(role for role in ("adam", "alice", "anonymous", "opa") if role in row.allowed)
+    return next(role for role in ("adam", "alice", "anonymous", "agent", "opa") if role in row.allowed)
 
 
 def measured(world, row, ask):
