@@ -149,16 +149,17 @@ def documented(
     gives: Any = None,
     code: int = 200,
     listed: bool = False,
+    in_workspace: bool = True,
     also: tuple[int, ...] = (),
     parameters: tuple[OpenApiParameter, ...] = (),
 ) -> Callable[[F], F]:
-    """Describe one method for OpenAPI, with its errors."""
+    """Describe one method for OpenAPI, with its errors; `in_workspace`: its list can be narrowed to a workspace."""
     answers: dict[Any, Any] = {code: _page_of(gives) if listed else gives or OpenApiResponse()}
     if code == status.HTTP_201_CREATED:
         answers[200] = answers[201]
     for error in {401, 403, 404, *also} | ({400, 409, 415} if takes is not None else {400} if listed else set()):
         answers[error, "application/problem+json"] = Problem
-    every = [*parameters, *([WORKSPACE, *PAGING] if listed else [])]
+    every = [*parameters, *(PAGING if listed else []), *([WORKSPACE] if listed and in_workspace else [])]
     name = summary.lower().replace(" ", "_") if listed else None
     return extend_schema(operation_id=name, summary=summary, request=takes, responses=answers, parameters=every)
 

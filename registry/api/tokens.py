@@ -91,7 +91,7 @@ class AccessTokens(View):
 
     permission_classes = (permissions.SignedIn,)
 
-    @documented("List your access tokens", gives=AccessTokenShape, listed=True)
+    @documented("List your access tokens", gives=AccessTokenShape, listed=True, in_workspace=False)
     def get(self, request: Request) -> Response:
         return self.page(request, AccessToken.objects.filter(person=self.person(request)), AccessTokenShape)
 
