@@ -8,6 +8,7 @@ from allauth.core import context
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
+from allauth.socialaccount.providers.base import AuthProcess
 from cryptography.fernet import Fernet, MultiFernet
 from django.core.cache import cache
 from django.core.exceptions import ValidationError
@@ -112,7 +113,12 @@ class Identities(DefaultSocialAccountAdapter):  # type: ignore[misc]
         return Session()
 
     def pre_social_login(self, request: HttpRequest, sociallogin: Any) -> None:
-        """Link an identity to the person with its verified address, once; refuse an identity that nobody knows."""
+        """Link an identity to the person with its verified address, once; refuse an identity that nobody knows.
+
+        Whoever is signed in links nothing: a session that was stolen would be given a way of its own to sign in.
+        """
+        if sociallogin.state.get("process") == AuthProcess.CONNECT:
+            raise ImmediateHttpResponse(render(request, "account/signup_closed.html", status=403))
         if sociallogin.is_existing or request.user.is_authenticated:
             return
         claims = (sociallogin.account.extra_data or {}).get("id_token") or {}

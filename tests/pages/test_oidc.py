@@ -67,9 +67,9 @@ def idp(settings):
 def come_back(visitor):
     """Return a function that goes to the provider and comes back: (browser, answer)."""
 
-    def go(browser=None, there="/account/"):
+    def go(browser=None, there="/account/", process="login"):
         browser = browser or visitor()
-        asked = browser.post(f"{LOGIN}?process=login&next={there}")
+        asked = browser.post(f"{LOGIN}?process={process}&next={there}")
         query = parse_qs(urlsplit(asked.headers["Location"]).query)
         assert query["code_challenge_method"] == ["S256"]
         back = f"/oidc/organisation/callback/?code=c0de&state={query['state'][0]}"
@@ -104,6 +104,14 @@ def test_an_address_that_is_not_verified_links_nobody(verified, idp, come_back, 
     assert "Nobody here has this identity" in words(answer)
     assert not SocialAccount.objects.filter(user=alice).exists()
     assert (trail(), browser.get("/account/").status_code) == ([], 302)
+
+
+def test_a_session_that_somebody_took_over_links_no_identity_to_its_person(idp, visitor, come_back, alice, trail):
+    idp.claims |= {"email": "mallory@example.net", "email_verified": True}
+    _, answer = come_back(visitor(alice), process="connect")
+    assert answer.status_code == 403
+    assert (SocialAccount.objects.filter(user=alice).exists(), trail()) == (False, [])
+    assert come_back()[1].status_code == 403
 
 
 def test_an_unknown_identity_makes_no_person(idp, come_back):
