@@ -15,6 +15,7 @@ from gateway import gist
 LARGEST = 8 << 20  # bytes of an upload, unpacked
 MOST = 10_000  # decisions of an upload
 PATH = "placet/decision"
+_FIRST_YEAR, _LAST_YEAR = 2000, 9000
 
 
 class Logged(NamedTuple):
@@ -37,7 +38,11 @@ def read(events: Any) -> list[Logged]:
         raise _malformed("it is no list")
     if len(events) > MOST:
         raise Refusal("log_too_long", f"An upload has at most {MOST} decisions.", status=413)
-    return [_one(event) for event in events]
+    rows = [_one(event) for event in events]
+    if len({row.pdp for row in rows}) > 1:
+        # An OPA uploads its own decisions alone; each name more would be an alarm more, with a record of its own.
+        raise _malformed("it names more than one decision point")
+    return rows
 
 
 def _one(event: Any) -> Logged:
@@ -84,6 +89,9 @@ def _time(value: Any) -> datetime:
         raise _malformed("a timestamp is missing or no time") from error
     if at.tzinfo is None:
         raise _malformed("a timestamp has no zone")
+    if not _FIRST_YEAR <= at.year <= _LAST_YEAR:
+        # The database would keep it, but we could not read it again: whoever sorts the logs would fail for ever.
+        raise _malformed("a timestamp is not of our times")
     return at
 
 

@@ -226,6 +226,7 @@ def test_matched_logs_are_forgotten_and_alarming_ones_are_not(stage, asked, uplo
         (json.dumps([{**event(), "decision_id": "a\0b"}]).encode(), 400, "log_malformed"),
         (json.dumps([{**event(), "labels": {}}]).encode(), 400, "log_malformed"),
         (json.dumps([{**event(), "timestamp": "noon"}]).encode(), 400, "log_malformed"),
+        (json.dumps([event(), {**event(), "labels": {"id": "opa-2"}}]).encode(), 400, "log_malformed"),
         (b"[" + b"1," * opa_log.MOST + b"1]", 413, "log_too_long"),
         (b" " * (opa_log.LARGEST + 1), 413, "body_too_large"),
     ],
@@ -235,6 +236,13 @@ def test_what_is_no_log_is_refused_and_nothing_of_it_is_kept(stage, upload, raw,
     answer = upload(raw=raw)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert DecisionLog.objects.count() == before
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_time_that_python_cannot_read_again_keeps_no_log_from_being_compared(stage, asked, upload, at):
+    attempt = asked()
+    assert upload({**event(attempt.call_id), "timestamp": at}).status_code == 400
+    decision_logs.reconcile(now=datetime.now(UTC))
 
 
 def test_a_log_is_from_the_decision_points_of_its_environment_alone(stage, key):
