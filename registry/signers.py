@@ -6,7 +6,8 @@ from django.db import transaction
 
 from audit import log
 from audit.refusal import Refusal
-from registry import clock, dsse, memberships
+from registry import authentication, clock, dsse, memberships
+from registry.authentication import Authentication
 from registry.models import Person, Role, Signer, Workspace
 
 
@@ -36,8 +37,14 @@ def add(
     return signer
 
 
-def confirm(signer: Signer, *, actor: Person, now: datetime, correlation_id: str) -> Signer:
-    """Let a key count in protected environments, too. Idempotent. :raises Refusal: role_missing, signer_own."""
+def confirm(
+    signer: Signer, *, actor: Person, now: datetime, correlation_id: str, proof: Authentication | None = None
+) -> Signer:
+    """Let a key count in protected environments, too. Idempotent.
+
+    :param proof: how the actor signed in; it must be fresh.
+    :raises Refusal: role_missing, signer_revoked, signer_own, step_up_required, second_factor_required.
+    """
     with transaction.atomic():
         signer = Signer.objects.select_for_update().get(pk=signer.pk)
         memberships.require(actor, signer.workspace_id, [Role.ADMIN])
@@ -46,10 +53,12 @@ def confirm(signer: Signer, *, actor: Person, now: datetime, correlation_id: str
         if signer.added_by_id == actor.pk:
             detail = "You added this key; another admin has to confirm it."
             raise Refusal("signer_own", detail, status=403)
+        authentication.require_recent(proof, None, now=now)
         if signer.confirmed_at is None:
             signer.confirmed_by, signer.confirmed_at = actor, clock.read()
             signer.save(update_fields=["confirmed_by", "confirmed_at"])
-            _record("registry.signer.confirmed", signer, actor, now, correlation_id)
+            said = authentication.recorded(proof)
+            _record("registry.signer.confirmed", signer, actor, now, correlation_id, **said)
     return signer
 
 
@@ -65,7 +74,7 @@ def revoke(signer: Signer, *, actor: Person, now: datetime, correlation_id: str)
     return signer
 
 
-def _record(event: str, signer: Signer, actor: Person, now: datetime, correlation_id: str) -> None:
+def _record(event: str, signer: Signer, actor: Person, now: datetime, correlation_id: str, **said: object) -> None:
     log.append(
         event,
         workspace=signer.workspace_id,
@@ -73,5 +82,5 @@ def _record(event: str, signer: Signer, actor: Person, now: datetime, correlatio
         correlation_id=correlation_id,
         now=now,
         subjects={"signer": str(signer.pk), "key": signer.fingerprint},
-        data={"name": signer.name},
+        data={"name": signer.name, **said},
     )

@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from registry import signers
-from registry.api.exchange import Empty, View, asked, body, documented, gone, made
+from registry.api.exchange import Empty, View, asked, body, decided, documented, gone, made
 from registry.models import Signer
 
 
@@ -76,5 +76,5 @@ class Confirmation(View):
     def post(self, request: Request, pk: UUID) -> Response:
         row = self.row(request, OneSigner.rows.all(), pk, "signer")
         before = row.confirmed_at
-        row = signers.confirm(row, actor=self.person(request), **asked(request))
+        row = signers.confirm(row, actor=self.person(request), **decided(request))
         return made(SignerShape(row).data, created=before is None)

@@ -122,7 +122,10 @@ def test_a_gate_asks_for_a_verified_statement_and_in_production_for_a_confirmed_
     with pytest.raises(Refusal) as own:
         signers.confirm(added, actor=people["adam"], **build.how)
     assert own.value.code == "signer_own"
-    signers.confirm(added, actor=people["olga"], **build.how)
+    with pytest.raises(Refusal) as stale:
+        signers.confirm(added, actor=people["olga"], **build.how)
+    assert (stale.value.code, lacks(live)) == ("step_up_required", True)
+    signers.confirm(added, actor=people["olga"], proof=build.proof, **build.how)
     assert (verdicts(vouched), lacks(live), lacks(bare)) == (["verified"], False, True)
     signers.revoke(added, actor=people["carol"], **build.how)
     assert lacks(here) and lacks(live)
