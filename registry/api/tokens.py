@@ -3,7 +3,9 @@
 from typing import Any
 from uuid import UUID
 
+from allauth.account.adapter import get_adapter
 from django.conf import settings
+from django.core.exceptions import PermissionDenied
 from django.urls import reverse
 from rest_framework import serializers
 from rest_framework.permissions import AllowAny
@@ -122,7 +124,7 @@ class DeviceLogins(View):
         asks = body(request, NewDeviceLogin)
         row, device_code = devices.begin(
             machine=asks["machine"],
-            address=request.META.get("REMOTE_ADDR"),
+            address=_address(request),
             hours=asks["hours"],
             now=asked(request)["now"],
         )
@@ -150,3 +152,11 @@ class DeviceTokens(View):
         row, secret = devices.collect(pk, code, **asked(request))
         shown = dict(AccessTokenShape(row).data) | {"username": row.person.username, "token": secret}
         return made(shown)
+
+
+def _address(request: Request) -> str | None:
+    """Return the client's address, as the limits of sign-in see it: not that of the proxies which we trust."""
+    try:
+        return str(get_adapter().get_client_ip(request._request))
+    except PermissionDenied:
+        return None  # behind a unix socket, and no proxy tells

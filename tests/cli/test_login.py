@@ -155,6 +155,22 @@ def test_asking_too_fast_and_beginning_too_often_is_slowed_down(server, begun, d
     assert (flooded.status_code, flooded.json()["code"]) == (429, "device_logins_limited")
 
 
+def test_behind_a_proxy_each_client_is_counted_by_itself_and_nobody_names_another_address(db, now, settings):
+    settings.ALLAUTH_TRUSTED_PROXY_COUNT = 1
+    proxy, busy, other = "192.0.2.99", "192.0.2.8", "192.0.2.9"
+    for _ in range(devices._MOST_BY_ADDRESS):
+        devices.begin(machine="flood", address=busy, hours=1, now=now)
+
+    def begin(forwarded):
+        how = {"content_type": "application/json", "headers": {"X-Forwarded-For": forwarded}, "REMOTE_ADDR": proxy}
+        return Client().post("/api/v1/device-logins/", {"machine": "terminal"}, **how)
+
+    assert (begin(busy).status_code, begin(f"{other}, {busy}").status_code) == (429, 429)
+    answer = begin(other)
+    assert answer.status_code == 201, answer.content
+    assert DeviceLogin.objects.get(pk=answer.json()["id"]).address == other
+
+
 def test_guessing_codes_is_stopped_after_ten(browser, begun, alice):
     page = browser(alice)
     for _ in range(10):
