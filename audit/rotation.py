@@ -90,18 +90,21 @@ def rotate_receipt(*, now: datetime, correlation_id: str) -> keys.SigningKey:
     present = keys.receipt()
     text, coming = keys.fresh_signing(present.name)
     list_public("receipt", coming.public)
-    keys.replace(settings.PLACET_KEYS / "receipt.key", text, mode=0o600)
-    record("rotated", "receipt", coming.id, now=now, correlation_id=correlation_id, public=coming.public)
+    # The record first: without it nothing changes, and only a commit that fails after the file could go unrecorded.
+    with transaction.atomic():
+        record("rotated", "receipt", coming.id, now=now, correlation_id=correlation_id, public=coming.public)
+        keys.replace(settings.PLACET_KEYS / "receipt.key", text, mode=0o600)
     return coming
 
 
 def rotate_secret(name: str, *, now: datetime, correlation_id: str) -> str:
     """Put a new secret before the old ones; return what it is called."""
     known = keys.every_secret(name)
-    text = "".join(raw.hex() + "\n" for raw in reversed(known)) + keys.fresh_secret()
-    keys.replace(settings.PLACET_KEYS / name, text, mode=0o600)
-    new = keys.secret_id(keys.secret(name))
-    record("rotated", name, new, now=now, correlation_id=correlation_id, previous=keys.secret_id(known[0]))
+    fresh = keys.fresh_secret()
+    text, new = "".join(raw.hex() + "\n" for raw in reversed(known)) + fresh, keys.secret_id(bytes.fromhex(fresh))
+    with transaction.atomic():
+        record("rotated", name, new, now=now, correlation_id=correlation_id, previous=keys.secret_id(known[0]))
+        keys.replace(settings.PLACET_KEYS / name, text, mode=0o600)
     return new
 
 
@@ -117,11 +120,12 @@ def retire_secret(name: str, *, now: datetime, correlation_id: str) -> int:
     if name == "values.kek" and (left := vault.wrapped_by_others()):
         detail = f"{left} data keys are wrapped by an older key; run `manage.py keys rewrap` first."
         raise Refusal("key_needed", detail, status=409)
-    keys.replace(settings.PLACET_KEYS / name, known[0].hex() + "\n", mode=0o600)
-    if known[1:]:
-        gone = [keys.secret_id(raw) for raw in known[1:]]
-        record("retired", name, keys.secret_id(known[0]), now=now, correlation_id=correlation_id, gone=gone)
-    return len(known) - 1
+    gone = [keys.secret_id(raw) for raw in known[1:]]
+    if gone:
+        with transaction.atomic():
+            record("retired", name, keys.secret_id(known[0]), now=now, correlation_id=correlation_id, gone=gone)
+            keys.replace(settings.PLACET_KEYS / name, known[0].hex() + "\n", mode=0o600)
+    return len(gone)
 
 
 def rewrap(*, now: datetime, correlation_id: str) -> int:

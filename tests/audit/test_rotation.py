@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 from django.conf import settings
-from django.db import connections
+from django.db import DatabaseError, connection, connections, transaction
 
 from audit import fsck, keys, publisher, receipts, records, rotation, sealed, sequencer, vault, verify
 from audit.refusal import Refusal
@@ -206,3 +206,22 @@ def _everything():
 
 def _line(document):
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def test_a_key_whose_change_cannot_be_recorded_stays_as_it_is(db, restored):
+    restored("executor.hmac")
+    trails.published(1)
+    keys.receipt()
+    rotation.rotate_secret("executor.hmac", now=now(), **HOW)
+    changes = {
+        "receipt.key": lambda: rotation.rotate_receipt(now=now(), **HOW),
+        "calls.hmac": lambda: rotation.rotate_secret("calls.hmac", now=now(), **HOW),
+        "executor.hmac": lambda: rotation.retire_secret("executor.hmac", now=now(), **HOW),
+    }
+    keys.secret("calls.hmac")
+    for name, change in changes.items():
+        before = (settings.PLACET_KEYS / name).read_bytes()
+        with pytest.raises(DatabaseError), transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION READ ONLY")
+            change()
+        assert (settings.PLACET_KEYS / name).read_bytes() == before, name
