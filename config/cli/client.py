@@ -28,7 +28,7 @@ class Client:
         secret = token or (self.login.token if self.login else "")
         if not secret and not anonymous:
             detail = f"You are not signed in to {self.url}."
-            remedy = "Run `placet login`, or set PLACET_TOKEN."
+            remedy = f"Run `placet login {self.url}`, or set PLACET_TOKEN."
             raise Failure(detail, code="not_authenticated", exit_code=Exit.DENIED, remedy=remedy)
         headers = {"Accept": "application/json", "User-Agent": "placet-cli/0.1"}
         if secret:

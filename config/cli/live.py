@@ -54,13 +54,13 @@ def status(workspace: Workspace = None, json: Json = False) -> None:
     title = f"Live in {output.safe(slug)}"
     console.print(output.table(title, ("where", "artifact", "digest", "since"), rows, empty="Nothing is live."))
     counts = [
-        (waiting, "proposals wait", "proposals list"),
-        (held, "calls are held", "holds list"),
-        (runs, "runs are active", "runs list"),
+        (waiting, "open proposals", "proposals list"),
+        (held, "held calls", "holds list"),
+        (runs, "active runs", "runs list"),
     ]
     console.print()
     for found, words, command in counts:
-        console.print(f"{len(found):>4} {words}" + (f"  [dim]placet {command}[/dim]" if found else ""))
+        console.print(f"{words:<15} {len(found):>4}" + (f"  [dim]placet {command}[/dim]" if found else ""))
     for stop in stopped:
         target = f"{stop['scope']} {stop['target']}".strip()
         console.print(

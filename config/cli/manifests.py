@@ -38,7 +38,7 @@ def plan(
     if output_file is not None:
         planfile.write(made, output_file)
     _show(made, as_json=json)
-    if output_file is not None:
+    if output_file is not None and not any(one["failing"] for one in made["manifests"]):
         output.say(f"Written to {output.safe(output_file)}; apply it with: placet apply {output.safe(output_file)}")
     _end(made)
     if check and _changing(made):
@@ -89,7 +89,7 @@ def export(
         task = bar.add_task("", total=None, now="")
         for row in client.rows("manifests/", workspace=slug, kind=kind):
             told = {"kind": row["kind"], "name": row["name"], "number": row["number"], "digest": row["digest"]}
-            path = directory / f"{row['kind']}s" / f"{row['name']}.yaml"
+            path = files.place(directory, row["kind"], row["name"])
             if not dry_run:
                 try:
                     content = row["spec"]

@@ -115,7 +115,8 @@ def ago(moment: str | None) -> str:
     if not moment:
         return ""
     seconds = (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
-    size = abs(seconds)
+    # A token made for 12 hours ends in 12 h, not in 11: half a minute is no hour less.
+    size = seconds if seconds > 0 else -seconds + (30 if seconds < -60 else 0)
     for unit, length in (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)):
         if size >= length:
             amount = f"{int(size // length)} {unit}"

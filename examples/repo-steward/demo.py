@@ -51,6 +51,7 @@ def main() -> int:
     # A request to end is an interruption: what was started is stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     placet = Placet(home, free_port(int(os.environ.get("PORT", "8000"))))
+    console.print(f"Starting Placet at {placet.url}; the first start makes a database and takes longest …")
     try:
         seconds = placet.start()
         console.print(
@@ -59,7 +60,10 @@ def main() -> int:
         passwords = people(placet)
         held = story(placet, passwords, yes=options.yes)
         if not options.yes:
-            console.print("\nEverything goes on running: look around, then press Ctrl-C.")
+            console.print(
+                "\nEverything goes on running. Look around with the logins above: in the browser, or in another terminal\n"
+                f"with `.venv/bin/placet login {placet.url}`. Ctrl-C stops it; `make demo` goes on from here."
+            )
             while placet.process is not None and placet.process.poll() is None:
                 time.sleep(0.5)
         return 0 if held else 1
@@ -77,6 +81,7 @@ def people(placet: Placet) -> dict[str, str]:
     kept = placet.home / "secrets" / "demo-passwords.json"
     if kept.exists():
         return dict(json.loads(kept.read_text()))
+    console.print(f"Making the people ({', '.join(('adam', *ROLES))}) and the workspace {WORKSPACE} …")
     passwords = {name: secrets.token_urlsafe(9) for name in ("adam", *ROLES)}
 
     def make(name: str) -> None:

@@ -10,6 +10,12 @@ from registry.manifests.document import API_VERSION, dump, escape
 POLICY = "policy"
 
 
+def place(directory: Path, kind: str, name: str) -> Path:
+    """Return where an artifact's manifest lies below `directory`: `policies/baseline.yaml`."""
+    folder = "policies" if kind == POLICY else f"{kind}s"
+    return directory / folder / f"{name}.yaml"
+
+
 def write(directory: Path, *, workspace: str, kind: str, name: str, content: Mapping[str, Any]) -> Path:
     """Write one artifact below `directory` and return its manifest. Other files stay.
 
@@ -17,7 +23,7 @@ def write(directory: Path, *, workspace: str, kind: str, name: str, content: Map
 
     :raises Refusal: path_outside, if kind, name or a module's name would lead out of the directory.
     """
-    path = _below(directory, directory / f"{kind}s" / f"{name}.yaml")
+    path = _below(directory, place(directory, kind, name))
     spec = escape(dict(content))
     if kind == POLICY:
         _split(spec, path, directory)

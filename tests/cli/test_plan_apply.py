@@ -94,7 +94,7 @@ def test_apply_refuses_with_exit_4_when_another_version_went_live(placet, alice,
     build.baseline()
     directory, file = tmp_path / "in", tmp_path / "plan.json"
     assert placet(alice, "export", directory, "--kind", "policy").code == 0
-    module = directory / "policys/baseline/modules/policy.rego"
+    module = directory / "policies/baseline/modules/policy.rego"
 
     def stricter(line):
         module.write_text(module.read_text() + f"\n# {line}\n")
@@ -234,7 +234,7 @@ def test_what_is_exported_over_rest_applies_without_a_change(
 def test_a_check_that_fails_is_shown_in_the_plan_with_exit_1(placet, alice, build, tmp_path):
     build.version("policy", "guard")
     placet(alice, "export", tmp_path, "--kind", "policy")
-    module = tmp_path / "policys/guard/modules/policy.rego"
+    module = tmp_path / "policies/guard/modules/policy.rego"
     module.write_text(module.read_text() + "\nnow := time.now_ns()\n")
     done = placet(alice, "plan", tmp_path)
     assert done.code == 1 and "check_failed" in done.err and "time.now_ns" in done.out
