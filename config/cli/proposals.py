@@ -82,7 +82,10 @@ def show_proposal(proposal: Id, workspace: Workspace = None, json: Json = False)
     for missing in row["missing"]:
         console.print(f"[yellow]missing[/yellow]  {output.safe(missing['detail'])}")
     if row["state"] == "approved" and not row["missing"]:
-        console.print(f"Nothing is missing: [bold]placet activate {output.short(row['id'])}[/bold]")
+        console.print(
+            f"Nothing is missing: [bold]placet activate {output.short(row['id'])}[/bold], or on the page if "
+            f"{output.safe(row['environment'] or 'the charter')} is protected."
+        )
 
 
 @app.command("open")

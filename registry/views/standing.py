@@ -9,7 +9,7 @@ from django.db.models import Q
 
 from audit.refusal import Refusal
 from registry import charters, holdings, precedents, quorum, slots
-from registry.models import Activation, Approval, Grant, Person, Proposal, Version
+from registry.models import Activation, Approval, Grant, Person, Proposal, Slot, Version
 from registry.views import known, moving
 from registry.views.frame import Visit
 
@@ -59,6 +59,8 @@ def context(visit: Visit, row: Proposal, now: quorum.Standing) -> dict[str, Any]
     may, cannot = _people(now, roles)
     shown = state(visit, row)
     there = visit.roles_in(row.environment)
+    # A break-glass ends by itself: what it put there may still be activated.
+    is_live = Slot.objects.filter(version=row.version, environment=row.environment, expires_at=None).exists()
     return {
         "proposal": row,
         "version": row.version,
@@ -86,7 +88,9 @@ def context(visit: Visit, row: Proposal, now: quorum.Standing) -> dict[str, Any]
             Activation.objects.filter(proposal=row).select_related("requested_by").order_by("-requested_at"), visit.now
         ),
         "has_slot": _has_slot(row),
+        "is_live": is_live,
         "may_activate": row.state == "approved"
+        and not is_live
         and bool(there & ({"operator"} if row.environment else {"operator", "admin"})),
     }
 

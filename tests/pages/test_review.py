@@ -129,6 +129,12 @@ def test_only_an_operator_activates_and_only_what_has_its_quorum(build, page, de
     assert Activation.objects.get(proposal=proposed).state == "requested"
 
 
+def test_what_is_live_already_is_not_offered_for_activation(build, page):
+    shown = page(build.live(build.release()).proposal, "olga")
+    assert "It is live in development." in words(shown)
+    assert not any("activation" in action for action in actions(shown))
+
+
 def test_a_release_shows_every_part_that_changes_and_one_approval_counts_for_all(build, page, decide):
     tools = [build.version("tool", name) for name in ("git_log", "git_diff")]
     build.live(build.release([build.version("prompt", "system"), *tools]))
