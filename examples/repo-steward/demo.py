@@ -61,7 +61,7 @@ def main() -> int:
         held = story(placet, passwords, yes=options.yes)
         if not options.yes:
             console.print(
-                "\nEverything goes on running. Look around with the logins above: in the browser, or in another terminal\n"
+                "\nEverything goes on running. Look around with the logins above: in the browser, or in a terminal\n"
                 f"with `.venv/bin/placet login {placet.url}`. Ctrl-C stops it; `make demo` goes on from here."
             )
             while placet.process is not None and placet.process.poll() is None:
