@@ -72,7 +72,7 @@ class RunsView(APIView):
         query = frame.parsed(shapes.RunQuery, request.query_params)
         principal = frame.principal(request)
         if principal is not None:
-            rows = Run.objects.filter(workspace_id=principal.workspace, starter=principal.actor)
+            rows = Run.objects.filter(workspace_id=frame.within(principal, query), starter=principal.actor)
         else:
             rows = Run.objects.filter(workspace_id=permissions.workspace_of(request, query.get("workspace")).pk)
         for name in ("state", "wait", "environment", "agent"):

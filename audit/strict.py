@@ -13,7 +13,7 @@ def parsed(shape: type[serializers.Serializer[Any]], data: Any) -> dict[str, Any
     """Return `data` as `shape` understands it.
 
     :param data: a JSON body, or the query of an address.
-    :raises Refusal: member_unknown, or type_wrong for a number where a text belongs.
+    :raises Refusal: member_unknown, or type_wrong where DRF would take one type for another.
     :raises rest_framework.exceptions.ValidationError: for the rest.
     """
     form = shape(data=data.dict() if isinstance(data, QueryDict) else data)
@@ -26,5 +26,8 @@ def parsed(shape: type[serializers.Serializer[Any]], data: Any) -> dict[str, Any
             # DRF would take 7 for "7", and whoever sent it would never learn of their mistake.
             if isinstance(form.fields[name], serializers.CharField) and isinstance(value, int | float):
                 raise Refusal("type_wrong", f"{name} is a text; put it in quotes.", field=name)
+            body = not isinstance(data, QueryDict)
+            if body and isinstance(form.fields[name], serializers.BooleanField) and not isinstance(value, bool):
+                raise Refusal("type_wrong", f"{name} is true or false, without quotes.", field=name)
     form.is_valid(raise_exception=True)
     return dict(form.validated_data)

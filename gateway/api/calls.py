@@ -98,7 +98,7 @@ class ToolCallsView(APIView):
         query = frame.parsed(shapes.CallQuery, request.query_params)
         principal = frame.principal(request)
         if principal is not None:
-            rows = Call.objects.filter(workspace_id=principal.workspace, credential_id=principal.id)
+            rows = Call.objects.filter(workspace_id=frame.within(principal, query), credential_id=principal.id)
         else:
             rows = Call.objects.filter(workspace_id=permissions.workspace_of(request, query.get("workspace")).pk)
         for name in ("state", "session", "environment", "agent", "name"):

@@ -51,6 +51,16 @@ def principal(request: Request) -> Principal | None:
     return request.auth if isinstance(request.auth, Principal) else None
 
 
+def within(principal: Principal, query: dict[str, Any]) -> UUID:
+    """Return the credential's workspace. :raises Refusal: not_found, if the query names another one."""
+    reference = query.get("workspace")
+    if reference:
+        row = permissions.find_workspace(reference)
+        if row is None or row.pk != principal.workspace:
+            raise not_found("workspace")
+    return principal.workspace
+
+
 def person(request: Request) -> Person:
     """Return the person who asks. :raises Refusal: 401 for nobody, 403 for a credential."""
     found = permissions.signed_in(request)

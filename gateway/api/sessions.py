@@ -54,7 +54,7 @@ class SessionsView(APIView):
         query = frame.parsed(shapes.SessionQuery, request.query_params)
         principal = frame.principal(request)
         if principal is not None:
-            rows = Session.objects.filter(workspace_id=principal.workspace, credential_id=principal.id)
+            rows = Session.objects.filter(workspace_id=frame.within(principal, query), credential_id=principal.id)
         else:
             rows = Session.objects.filter(workspace_id=permissions.workspace_of(request, query.get("workspace")).pk)
         for name in ("state", "environment", "agent"):
