@@ -12,7 +12,7 @@ from audit.refusal import Refusal, not_found
 from audit.uuid7 import uuid7
 from gateway.models import Credential, Key
 from gateway.principal import Principal
-from registry import bearer, clock, locks
+from registry import bearer, clock, locks, memberships
 from registry.models import Environment, Membership, Person, Workspace
 
 SCOPES = {
@@ -212,15 +212,17 @@ def check_scope(principal: Principal, scope: str) -> None:
 def principal_of(credential: UUID) -> Principal:
     """Return the principal of a credential without its key: to go on with what it began.
 
-    :raises Refusal: not_found; credential_revoked or credential_expired.
+    :raises Refusal: not_found; credential_revoked, credential_expired or credential_orphaned.
     """
-    row = Credential.objects.filter(pk=credential).first()
+    row = Credential.objects.select_related("owner").filter(pk=credential).first()
     if row is None:
         raise not_found("credential")
     if row.revoked_at is not None:
         raise _refused("credential_revoked", "This credential was revoked.")
     if row.expires_at is not None and row.expires_at <= clock.read():
         raise _refused("credential_expired", "This credential has expired.")
+    if row.owner is not None and not memberships.is_member(row.owner, row.workspace_id):
+        raise _refused("credential_orphaned", "The person who answers for this credential has left the workspace.")
     return Principal(
         "agent",
         row.pk,

@@ -5,7 +5,7 @@ Nothing about the outcome is stored, so a key that was revoked a moment ago vouc
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -15,7 +15,8 @@ from registry import dsse
 from registry.models import Environment, Provenance, Signer, Version
 
 MOST = 20  # statements that come with one provenance
-EVIDENCE = "provenance"  # what a gate of the charter calls a verified statement
+EVIDENCE = "provenance"  # what a gate of the charter calls a verified statement of a build
+BUILT = "https://slsa.dev/provenance/"  # predicate types that tell of a build; a scan may tell of a failure
 Verdict = Literal["verified", "unconfirmed", "subject_other", "signer_unknown", "malformed"]
 
 
@@ -26,7 +27,8 @@ class Told:
     :param verdict: verified; unconfirmed: verified by a key that no second admin has confirmed; subject_other: a known
         key signed it, about other bytes; signer_unknown: no standing key signed it; malformed: from before they were
         checked on entry.
-    :param signer: whose key it is, where one is known. :param at: when it was brought.
+    :param signer: whose key it is, where one is known. :param at: when it was first brought.
+    :param payload: `sha256:` of what was signed.
     """
 
     verdict: Verdict
@@ -34,6 +36,7 @@ class Told:
     predicate: Mapping[str, Any]
     signer: Signer | None
     at: datetime
+    payload: str = ""
 
 
 def parse(envelopes: Sequence[object]) -> None:
@@ -59,27 +62,36 @@ def read(versions: Iterable[Version]) -> dict[UUID, list[Told]]:
     workspaces = {by_id[row.version_id].workspace_id for row in listed}
     signers = list(Signer.objects.filter(workspace__in=workspaces, revoked_at=None).order_by("added_at", "id"))
     keys = [(signer, dsse.load_key(signer.public_key)) for signer in signers]
+    seen: dict[tuple[UUID, str], datetime] = {}
     for row in listed:
         version = by_id[row.version_id]
         own = [(signer, key) for signer, key in keys if signer.workspace_id == version.workspace_id]
-        found.setdefault(version.pk, []).extend(_told(one, version, own, row.at) for one in row.statements)
+        for one in row.statements:
+            told = _told(one, version, own, row.at)
+            first = seen.setdefault((version.pk, told.payload), told.at)
+            found.setdefault(version.pk, []).append(replace(told, at=first))
     return found
 
 
 def vouched(version: Version, environment: Environment | None, *, since: datetime) -> bool:
-    """Say whether a standing key vouches for these bytes by a statement that was brought after `since`."""
+    """Say whether a standing key says how these bytes were built, in a statement that was first brought after `since`.
+
+    Only the first time counts: an old statement that is brought again is no fresh one.
+    """
     strict = environment is None or environment.protected
     good = {"verified"} if strict else {"verified", "unconfirmed"}
-    return any(told.verdict in good and told.at > since for told in read([version]).get(version.pk, []))
+    told = read([version]).get(version.pk, [])
+    return any(one.verdict in good and one.at > since and one.predicate_type.startswith(BUILT) for one in told)
 
 
 def recorded(envelopes: Sequence[object]) -> list[dict[str, str]]:
     """Return what the trail says of statements that came with a version: their type and the digest of each."""
-    told = [dsse.parse(envelope) for envelope in envelopes]
-    return [
-        {"predicate_type": one.predicate_type, "payload": f"sha256:{hashlib.sha256(one.payload).hexdigest()}"}
-        for one in told
-    ]
+    return [{"predicate_type": one.predicate_type, "payload": digest_of(one)} for one in map(dsse.parse, envelopes)]
+
+
+def digest_of(statement: dsse.Statement) -> str:
+    """Return `sha256:` of the bytes that were signed: the same however they were wrapped."""
+    return f"sha256:{hashlib.sha256(statement.payload).hexdigest()}"
 
 
 def _told(envelope: object, version: Version, keys: Sequence[tuple[Signer, dsse.PublicKey]], at: datetime) -> Told:
@@ -95,4 +107,4 @@ def _told(envelope: object, version: Version, keys: Sequence[tuple[Signer, dsse.
         verdict = "subject_other"
     else:
         verdict = "verified" if signer.confirmed_at else "unconfirmed"
-    return Told(verdict, statement.predicate_type, statement.predicate, signer, at)
+    return Told(verdict, statement.predicate_type, statement.predicate, signer, at, digest_of(statement))

@@ -90,6 +90,11 @@ class Shadow:
                 return failed
             self._missed(failed.code)
             return None
+        except Exception as error:
+            # Not of a kind that we know: still no answer, and a trial takes no calls down.
+            log.error("the second engine broke", error=type(error).__name__, exc_info=True)
+            self._missed("error")
+            return None
         telemetry.SHADOWED.labels("compared").inc()
         return other
 

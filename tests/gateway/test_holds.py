@@ -189,6 +189,18 @@ def test_a_stop_after_the_approval_wins(own_stage):
     assert own_stage.call(agent, "careful", value, key=value).status == "finished"
 
 
+def test_a_hold_of_somebody_who_has_left_releases_nothing(own_stage):
+    own_stage.live({"careful": TOOLS["careful"]})
+    agent, value = own_stage.agent(owner="alice"), fresh()
+    parked = own_stage.call(agent, "careful", value, key=value)
+    approve(own_stage, parked)
+    member = own_stage.people["alice"].memberships.get(workspace=own_stage.workspace)
+    memberships.deactivate(member, actor=own_stage.people["adam"], **own_stage.build.how)
+    with pytest.raises(Refusal) as refused:
+        pep.release(parked.hold, now=own_stage.now)
+    assert (refused.value.code, effects(value)) == ("credential_orphaned", [])
+
+
 def test_a_revoked_credential_releases_nothing(stage, agent):
     value = fresh()
     parked = stage.call(agent, "careful", value, key=value)

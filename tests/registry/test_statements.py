@@ -2,11 +2,12 @@
 
 import base64
 import json
+from datetime import timedelta
 
 import pytest
 
 from audit.refusal import Refusal
-from registry import digest, quorum, signers, statements, versions
+from registry import clock, digest, quorum, signers, statements, versions
 from registry.models import Signer
 from tests.registry.builders import PROMPT, charter, founded
 from tests.registry.signatures import envelope, key, pem, statement
@@ -129,6 +130,20 @@ def test_a_gate_asks_for_a_verified_statement_and_in_production_for_a_confirmed_
     assert (verdicts(vouched), lacks(live), lacks(bare)) == (["verified"], False, True)
     signers.revoke(added, actor=people["carol"], **build.how)
     assert lacks(here) and lacks(live)
+
+
+def test_neither_a_failed_scan_nor_an_old_statement_brought_again_vouches_for_a_build(build, ci):
+    named = digest.of("prompt", "system", PROMPT)
+    scan = statement(named, predicateType="https://example.com/scan/v1", predicate={"result": "failed"})
+    version, here = bring(build, envelope(scan, ci[0])), build.environment()
+    start = clock.read() - timedelta(hours=1)
+    assert verdicts(version) == ["unconfirmed"]
+    assert not statements.vouched(version, here, since=start)
+    bring(build, envelope(statement(named), ci[0]))
+    assert statements.vouched(version, here, since=start)
+    after = max(told.at for told in statements.read([version])[version.pk])
+    assert bring(build, envelope(statement(named), ci[0], key())).provenance.count() == 3
+    assert not statements.vouched(version, here, since=after)
 
 
 @pytest.mark.parametrize(
