@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.db import connections
 
-from audit import canonical, proofs, rotation, tiles, tree, verify
+from audit import canonical, proofs, records, rotation, tiles, tree, verify
 
 SLICE = 500
 
@@ -165,12 +165,8 @@ def _where(selection: Selection) -> tuple[str, list[str | list[UUID]]]:
     # Ids begin with their time.
     for text, clause in ((selection.recorded_since, " AND r.id >= %s"), (selection.recorded_until, " AND r.id < %s")):
         if text is not None:
-            clauses, values = clauses + clause, [*values, str(_floor(text))]
+            clauses, values = clauses + clause, [*values, str(records.floor(datetime.fromisoformat(text)))]
     return clauses, values
-
-
-def _floor(text: str) -> UUID:
-    return UUID(int=max(0, int(datetime.fromisoformat(text).timestamp() * 1000)) << 80)
 
 
 def _base64(hashes: Sequence[bytes]) -> list[str]:

@@ -9,8 +9,6 @@ read again at once, so no process goes on with what was rotated. docs/operations
 """
 
 import base64
-import contextlib
-import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +20,8 @@ from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.conf import settings
+
+from audit import keyfiles
 
 
 class KeyMissing(RuntimeError):
@@ -79,7 +79,7 @@ def every_secret(name: str) -> tuple[bytes, ...]:
     """Return the secrets in the file `name` that are still good, the newest first: what is old verifies, no more."""
     path = settings.PLACET_KEYS / name
     if not path.exists():
-        write_once(path, fresh_secret(), mode=0o600)
+        keyfiles.write_once(path, fresh_secret(), mode=0o600)
     found: tuple[bytes, ...] = _fresh(path, _read_secrets)
     return found
 
@@ -112,8 +112,8 @@ def _signing(stem: str, name_if_new: str | None) -> SigningKey:
     path = settings.PLACET_KEYS / f"{stem}.key"
     if name_if_new and not path.exists():
         text, _ = fresh_signing(name_if_new)
-        write_once(path, text, mode=0o600)
-        write_once(path.with_suffix(".pub"), load(path).public + "\n", mode=0o644)
+        keyfiles.write_once(path, text, mode=0o600)
+        keyfiles.write_once(path.with_suffix(".pub"), load(path).public + "\n", mode=0o644)
     return load(path)
 
 
@@ -164,29 +164,3 @@ def _assemble(name: str, seed: bytes) -> SigningKey:
     raw = b"\x01" + private.public_key().public_bytes_raw()
     key_id = sha256(name.encode() + b"\n" + raw).digest()[:4].hex()
     return SigningKey(name, key_id, f"{name}+{key_id}+{base64.b64encode(raw).decode()}", private)
-
-
-def write_once(path: Path, text: str, *, mode: int) -> None:
-    """Write a whole, durable file, or leave the one that another process wrote first."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    with contextlib.suppress(FileExistsError):
-        path.hardlink_to(aside)
-    aside.unlink()
-
-
-def replace(path: Path, text: str, *, mode: int) -> None:
-    """Put a whole, durable file in the place of another: nobody ever reads half of it."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    write_once(aside, text, mode=mode)
-    aside.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -111,8 +111,8 @@ def newest(
         "r.correlation_id = %s": narrow.correlation_id,
         "r.id < %s": before,
         # A second bound of the same form needs another text; the planner takes the tighter one.
-        "r.id >= %s": narrow.since and _floor(narrow.since),
-        "%s > r.id": narrow.until and _floor(narrow.until),
+        "r.id >= %s": narrow.since and floor(narrow.since),
+        "%s > r.id": narrow.until and floor(narrow.until),
     }
     chosen = {clause: value for clause, value in clauses.items() if value is not None}
     where = " AND ".join(["r.workspace = %s", *chosen])
@@ -166,8 +166,9 @@ def recorded_at(record: UUID) -> datetime:
     return datetime.fromtimestamp((record.int >> 80) / 1000, UTC)
 
 
-def _floor(moment: datetime) -> UUID:
-    return UUID(int=int(moment.timestamp() * 1000) << 80)
+def floor(moment: datetime) -> UUID:
+    """Return what no id of a record that was made at `moment` or later is smaller than."""
+    return UUID(int=max(0, int(moment.timestamp() * 1000)) << 80)
 
 
 def _read(where: str, parameters: Sequence[Any], using: str) -> list[Row]:

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import connection, connections, transaction
 from django.db.backends.utils import CursorWrapper
 
-from audit import keys, log, vault, verify
+from audit import keyfiles, keys, log, vault, verify
 from audit.refusal import Refusal
 
 ACTOR = "system:keys"
@@ -40,7 +40,7 @@ def announce(workspace: UUID, *, now: datetime, correlation_id: str) -> keys.Sig
     path = next_path(workspace)
     if not path.exists():
         text, _ = keys.fresh_signing(present.name)
-        keys.write_once(path, text, mode=0o600)
+        keyfiles.write_once(path, text, mode=0o600)
     coming = keys.load(path)
     with transaction.atomic(), connection.cursor() as cursor:
         if _announced(cursor, workspace, coming, present) is None:
@@ -93,7 +93,7 @@ def rotate_receipt(*, now: datetime, correlation_id: str) -> keys.SigningKey:
     # The record first: without it nothing changes, and only a commit that fails after the file could go unrecorded.
     with transaction.atomic():
         record("rotated", "receipt", coming.id, now=now, correlation_id=correlation_id, public=coming.public)
-        keys.replace(settings.PLACET_KEYS / "receipt.key", text, mode=0o600)
+        keyfiles.replace(settings.PLACET_KEYS / "receipt.key", text, mode=0o600)
     return coming
 
 
@@ -104,7 +104,7 @@ def rotate_secret(name: str, *, now: datetime, correlation_id: str) -> str:
     text, new = "".join(raw.hex() + "\n" for raw in reversed(known)) + fresh, keys.secret_id(bytes.fromhex(fresh))
     with transaction.atomic():
         record("rotated", name, new, now=now, correlation_id=correlation_id, previous=keys.secret_id(known[0]))
-        keys.replace(settings.PLACET_KEYS / name, text, mode=0o600)
+        keyfiles.replace(settings.PLACET_KEYS / name, text, mode=0o600)
     return new
 
 
@@ -124,7 +124,7 @@ def retire_secret(name: str, *, now: datetime, correlation_id: str) -> int:
     if gone:
         with transaction.atomic():
             record("retired", name, keys.secret_id(known[0]), now=now, correlation_id=correlation_id, gone=gone)
-            keys.replace(settings.PLACET_KEYS / name, known[0].hex() + "\n", mode=0o600)
+            keyfiles.replace(settings.PLACET_KEYS / name, known[0].hex() + "\n", mode=0o600)
     return len(gone)
 
 
@@ -157,7 +157,7 @@ def list_public(stem: str, public: str) -> None:
     listed = keys.public(stem)
     if public not in listed:
         text = "".join(f"{line}\n" for line in [*listed, public])
-        keys.replace(settings.PLACET_KEYS / f"{stem}.pub", text, mode=0o644)
+        keyfiles.replace(settings.PLACET_KEYS / f"{stem}.pub", text, mode=0o644)
 
 
 def _announced(cursor: CursorWrapper, workspace: UUID, coming: keys.SigningKey, present: keys.SigningKey) -> int | None:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc.jwk import ECKey
 
-from audit import keys
+from audit import keyfiles
 from audit.refusal import Refusal
 
 _BLOCK = re.compile(r"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", re.DOTALL)
@@ -57,9 +57,9 @@ def rotate(directory: Path) -> ECKey:
         raise Refusal("key_pending", "The last rotation is not over: retire the old bundle key first.", status=409)
     secret, open_half = _generate()
     # In this order: whoever reads in between pins both, and signs with either.
-    keys.replace(directory / "bundle.pub", (directory / "bundle.pub").read_text() + open_half.decode(), mode=0o644)
-    keys.replace(directory / "bundle.old.key", (directory / "bundle.key").read_text(), mode=0o600)
-    keys.replace(directory / "bundle.key", secret.decode(), mode=0o600)
+    keyfiles.replace(directory / "bundle.pub", (directory / "bundle.pub").read_text() + open_half.decode(), mode=0o644)
+    keyfiles.replace(directory / "bundle.old.key", (directory / "bundle.key").read_text(), mode=0o600)
+    keyfiles.replace(directory / "bundle.key", secret.decode(), mode=0o600)
     return signing(directory)
 
 
@@ -68,7 +68,7 @@ def retire(directory: Path) -> ECKey | None:
     gone = next(iter(older(directory)), None)
     if gone is not None:
         newest = signing(directory)
-        keys.replace(directory / "bundle.pub", newest.as_pem(private=False).decode(), mode=0o644)
+        keyfiles.replace(directory / "bundle.pub", newest.as_pem(private=False).decode(), mode=0o644)
         (directory / "bundle.old.key").unlink()
     return gone
 

@@ -18,6 +18,8 @@ def parse(document: Mapping[str, Any] | None) -> dict[str, Any]:
 
     :raises Refusal: provenance_invalid or statement_invalid, naming the member.
     """
+    if document is not None and not isinstance(document, Mapping):
+        raise Refusal("provenance_invalid", "Provenance is an object.", field="/provenance")
     origin = dict(document or {})
     for name, value in origin.items():
         if name in TEXTS:

@@ -160,9 +160,6 @@ class Versions(View):
         asks = body(request, NewVersion)
         workspace = self.workspace(request, asks["workspace"])
         who = permissions.requester(request, scope=self.scope)
-        provenance = asks["provenance"]
-        if provenance is not None and not isinstance(provenance, dict):
-            raise Refusal("provenance_invalid", "Provenance is an object.", field="/provenance")
         version = versions.create(
             workspace,
             kind=asks["kind"],
@@ -170,7 +167,7 @@ class Versions(View):
             content=asks["content"],
             actor=who.person,
             credential=who.credential,
-            provenance=provenance,
+            provenance=asks["provenance"],
             **asked(request),
         )
         return _tagged(made(WholeVersion(version).data, created=version.stored), version)

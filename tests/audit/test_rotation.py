@@ -8,7 +8,7 @@ import pytest
 from django.conf import settings
 from django.db import DatabaseError, connection, connections, transaction
 
-from audit import fsck, keys, publisher, receipts, records, rotation, sealed, sequencer, vault, verify
+from audit import fsck, keyfiles, keys, publisher, receipts, records, rotation, sealed, sequencer, vault, verify
 from audit.refusal import Refusal
 from tests.audit import trails
 
@@ -176,10 +176,10 @@ def test_a_process_goes_on_with_the_new_secret_at_once_and_refuses_a_damaged_one
     path = settings.PLACET_KEYS / "executor.hmac"
     assert path.stat().st_mode & 0o777 == 0o600
     text = path.read_text()
-    keys.replace(path, text[:-9], mode=0o600)
+    keyfiles.replace(path, text[:-9], mode=0o600)
     with pytest.raises(keys.KeyMissing, match="damaged"):
         keys.secret("executor.hmac")
-    keys.replace(path, text, mode=0o600)
+    keyfiles.replace(path, text, mode=0o600)
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ def restored():
     for name, text in kept.items():
         path = settings.PLACET_KEYS / name
         since = [line for line in path.read_text().splitlines() if line not in text]
-        keys.replace(path, text + "".join(f"{line}\n" for line in since), mode=0o600)
+        keyfiles.replace(path, text + "".join(f"{line}\n" for line in since), mode=0o600)
 
 
 def _everything():

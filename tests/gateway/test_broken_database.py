@@ -3,7 +3,7 @@
 import pytest
 
 from audit.refusal import Refusal
-from gateway import attributes
+from gateway import attributes, calls
 from tests.gateway.stage import DURING, effects, fresh, let_time_pass, query, state_of
 
 
@@ -20,9 +20,18 @@ def test_a_connection_lost_before_the_decision_refuses_the_call(stage, agent, mo
     assert len(effects(value)) == 1
 
 
-def test_a_connection_lost_while_the_tool_works_withholds_its_answer(stage, agent):
+def test_a_connection_lost_while_the_tool_works_is_made_anew_and_the_outcome_recorded(stage, agent):
     value = fresh()
     DURING[value] = _cut
+    outcome = stage.call(agent, "pay", value)
+    DURING.pop(value)
+    assert (outcome.status, state_of(outcome.call)) == ("finished", "completed")
+    assert len(effects(value)) == 1
+
+
+def test_a_connection_lost_before_the_outcome_is_recorded_withholds_it(stage, agent, monkeypatch):
+    value, finish = fresh(), calls.finish
+    monkeypatch.setattr(calls, "finish", lambda *given, **named: _cut() or finish(*given, **named))
     outcome = stage.call(agent, "pay", value, key=value)
     assert (outcome.status, outcome.code, outcome.result, outcome.again) == (
         "unknown",
@@ -31,7 +40,7 @@ def test_a_connection_lost_while_the_tool_works_withholds_its_answer(stage, agen
         True,
     )
     assert state_of(outcome.call) == "decided"
-    DURING.pop(value)
+    monkeypatch.undo()
     let_time_pass(outcome.call)
     again = stage.call(agent, "pay", value, key=value)
     assert (again.status, again.attempt) == ("finished", 2)

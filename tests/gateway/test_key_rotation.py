@@ -7,7 +7,7 @@ import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
 
-from audit import keys, records, rotation
+from audit import keyfiles, records, rotation
 from gateway import pep
 from registry import bundle_keys, bundlefile, bundles
 from tests import embedded
@@ -33,7 +33,7 @@ def _kept():
         if path.name in rotation.SECRETS:
             text += "".join(f"{line}\n" for line in now.splitlines() if line not in text)
         if now != text:
-            keys.replace(path, text, mode=path.stat().st_mode & 0o777)
+            keyfiles.replace(path, text, mode=path.stat().st_mode & 0o777)
     (settings.PLACET_KEYS / "bundle.old.key").unlink(missing_ok=True)
 
 

@@ -10,8 +10,9 @@ from config.page_urls import WORKSPACE
 from tests.pages.reading import read, words
 
 MOST_QUERIES = 60
-# What an export needs to be there is made in tests/pages/test_exports.py.
-PAGES = [pattern for pattern in WORKSPACE if not pattern.name.startswith("export-") and pattern.name != "export"]
+# What these need to be there is made in tests/pages/test_exports.py and test_changes.py.
+ELSEWHERE = ("export", "changes")
+PAGES = [one for one in WORKSPACE if not one.name.startswith("export-") and one.name not in ELSEWHERE]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,32 @@
+"""PURE but for files: how a key gets to its place, whole and durable. Evaluators sign nothing and load no Django."""
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+
+def write_once(path: Path, text: str, *, mode: int) -> None:
+    """Write a whole, durable file, or leave the one that another process wrote first."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    with contextlib.suppress(FileExistsError):
+        path.hardlink_to(aside)
+    aside.unlink()
+
+
+def replace(path: Path, text: str, *, mode: int) -> None:
+    """Put a whole, durable file in the place of another: nobody ever reads half of it."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    write_once(aside, text, mode=mode)
+    aside.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
