@@ -499,7 +499,7 @@ REGISTRY = [
     Row("DELETE", f"{V1}stops/<uuid:pk>/", may("olga carol adam", 204), one(World.stop), "registry.stop.lifted"),
 ]  # fmt: skip
 # A credential sees its own calls, sessions and runs, whatever workspace it asks about; the foreign one has none.
-OWN = {"agent": 200, "foreign": 200}
+OWN = {"agent": 200, "foreign": 404}
 GATEWAY = [
     Row("GET", f"{V1}tool-calls/", may(MEMBERS, **OWN), mine),
     # Only a credential makes calls. The foreign one has nothing live in its own workspace: denied there.
