@@ -31,7 +31,7 @@ demo: install ## Start everything, apply the example, run its agent. ARGS=--yes:
 
 .PHONY: test
 test: install lint ## Every check and every test, with the bounded part of the chaos suite.
-	@$(BIN)/pytest -q -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/pytest -q -n $(PYTEST_WORKERS) --dist loadfile $(ARGS)
 
 .PHONY: lint
 lint: install ## Style, types, architecture, policies.

@@ -15,9 +15,12 @@ from playwright.sync_api import sync_playwright
 from tests.browser import window
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """A browser with a profile of its own. Without one: skipped outside CI, required in CI."""
+    """A browser with a profile of its own. Without one: skipped outside CI, required in CI.
+
+    It ends with its module: playwright's loop would be in the way of other files' loops in this thread.
+    """
     found = subprocess.run([window.ROOT / "scripts/chromium"], capture_output=True, text=True, check=False)
     if found.returncode:
         said = found.stderr.strip().splitlines()[-1]
@@ -32,6 +35,7 @@ def browser():
         )
         yield started
         started.close()
+    del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
 
 
 class _Quiet(WSGIRequestHandler):

@@ -20,12 +20,14 @@ def test_a_connection_lost_before_the_decision_refuses_the_call(stage, agent, mo
     assert len(effects(value)) == 1
 
 
-def test_a_connection_lost_while_the_tool_works_is_made_anew_and_the_outcome_recorded(stage, agent):
+def test_after_a_connection_lost_while_the_tool_works_only_what_is_on_record_is_told(stage, agent):
     value = fresh()
     DURING[value] = _cut
     outcome = stage.call(agent, "pay", value)
     DURING.pop(value)
-    assert (outcome.status, state_of(outcome.call)) == ("finished", "completed")
+    # Whoever asks the database in between, the breaker say, finds the loss and makes the connection anew.
+    told = (outcome.status, state_of(outcome.call))
+    assert told in {("finished", "completed"), ("unknown", "decided")}
     assert len(effects(value)) == 1
 
 
