@@ -38,7 +38,7 @@ def check(workspace: UUID, contract: Contract) -> None:
 
 def alarm(now: datetime) -> int:
     """Say loudly which logs are behind; return how many. For the sweeper."""
-    late = {log: behind for log in lag.logs() if (behind := lag.seconds(log)) > settings.PLACET_TRAIL_ALARM_SECONDS}
+    late = {log: behind for log, behind in lag.every().items() if behind > settings.PLACET_TRAIL_ALARM_SECONDS}
     for log, behind in late.items():
         logger.critical("the trail is behind", workspace=str(log), seconds=round(behind))
     return len(late)
@@ -62,7 +62,7 @@ def _behind(workspace: UUID) -> float:
 
 def _worst() -> float:
     try:
-        return max((lag.seconds(log) for log in lag.logs()), default=0.0)
+        return max(lag.every().values(), default=0.0)
     except DatabaseError:
         return float("nan")  # nobody can tell
 

@@ -72,3 +72,12 @@ def test_the_sweeper_raises_the_alarm_and_metrics_show_it(stage, agent, client, 
     (line,) = [line for line in shown.splitlines() if line.startswith("placet_trail_lag_seconds")]
     assert float(line.split()[1]) > 0
     assert query("SELECT count(*) FROM audit_pending WHERE workspace = %s", stage.workspace.pk)[0][0] > 0
+
+
+def test_the_lag_of_every_log_is_read_in_one_statement_and_is_that_of_each(stage, agent, django_assert_num_queries):
+    stage.call(agent, "look")
+    with django_assert_num_queries(1):
+        every = lag.every()
+    assert stage.workspace.pk in every
+    assert abs(every[stage.workspace.pk] - lag.seconds(stage.workspace.pk)) < 60
+    assert every[stage.workspace.pk] > 0
