@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db.models import F, OuterRef, Subquery
+from django.db.models import Case, F, OuterRef, Q, Subquery, When
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 
@@ -15,6 +15,7 @@ from registry.models import Approval, Artifact, Environment, Kind, Pin, Proposal
 from registry.views import comparison, known
 from registry.views.frame import Visit, page
 
+PAGE = 100  # artifacts on one page
 NOUNS = {
     Kind.AGENT: "agents",
     Kind.POLICY: "policies",
@@ -67,18 +68,32 @@ def artifacts(request: HttpRequest, visit: Visit) -> HttpResponse:
     word = request.GET.get("q", "").strip()
     newest = Version.objects.filter(artifact=OuterRef("pk")).order_by("-number")
     rows = Artifact.objects.filter(workspace=visit.workspace).annotate(
-        newest_at=Subquery(newest.values("created_at")[:1])
+        newest_at=Subquery(newest.values("created_at")[:1]),
+        place=Case(*(When(kind=name, then=number) for number, name in enumerate(NOUNS)), default=len(NOUNS)),
     )
     if kind in Kind.values:
         rows = rows.filter(kind=kind)
     if word:
         rows = rows.filter(name__icontains=word)
+    after, _, name = request.GET.get("after", "").partition("/")
+    if after in NOUNS:
+        here = list(NOUNS).index(Kind(after))
+        rows = rows.filter(Q(place__gt=here) | Q(place=here, name__gt=name))
+    found = list(rows.order_by("place", "name")[: PAGE + 1])
     places = live_places(visit.workspace)
     listed: dict[str, list[tuple[Artifact, list[Place]]]] = {name: [] for name in NOUNS}
-    for row in rows.order_by("name"):
+    for row in found[:PAGE]:
         listed[row.kind].append((row, places.get(row.pk, [])))
     groups = [(kind, NOUNS[Kind(kind)], rows) for kind, rows in listed.items() if rows]
-    context = {"groups": groups, "kind": kind, "q": word, "kinds": NOUNS.items()}
+    last = found[PAGE - 1] if len(found) > PAGE else None
+    context = {
+        "groups": groups,
+        "kind": kind,
+        "q": word,
+        "kinds": NOUNS.items(),
+        "given": request.GET,
+        "next": f"{last.kind}/{last.name}" if last else None,
+    }
     return render(request, "registry/artifacts.html", context)
 
 

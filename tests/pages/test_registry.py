@@ -1,5 +1,9 @@
 """What is registered, where it is live, and what one version is made of."""
 
+import html
+import re
+
+from registry.views import catalogue
 from tests.pages.reading import words
 from tests.registry.builders import publish
 
@@ -37,6 +41,22 @@ def test_a_version_shows_content_use_and_state_and_compares_with_another(build, 
     assert bob.get(f"{where}2/?against=99999").status_code == 200
     assert bob.get(f"{where}2/?against=²").status_code == 200
     assert bob.get(f"{where}9/").status_code == 404
+
+
+def test_a_long_registry_is_read_page_by_page_and_every_artifact_stands_on_one(
+    build, visitor, workspace, people, monkeypatch
+):
+    monkeypatch.setattr(catalogue, "PAGE", 2)
+    names = [("prompt", "a"), ("prompt", "b"), ("tool", "a"), ("tool", "c"), ("model", "a")]
+    for kind, name in names:
+        build.version(kind, name)
+    bob, where, seen = visitor(people["bob"]), f"/w/{workspace.slug}/artifacts/", []
+    while where:
+        page = bob.get(where).content.decode()
+        seen += re.findall(rf'href="/w/{workspace.slug}/artifacts/(\w+)/(\w+)/"', page)
+        more = re.search(r'href="([^"]+)" rel="next"', page)
+        where = f"/w/{workspace.slug}/artifacts/{html.unescape(more[1])}" if more else ""
+    assert [one for one in seen if one in names] == names
 
 
 def test_nobody_sees_another_workspace_s_artifacts(build, visitor, steward, people):
