@@ -12,7 +12,8 @@ from audit.refusal import Refusal, not_found
 from audit.uuid7 import uuid7
 from gateway.models import Credential, Key
 from gateway.principal import Principal
-from registry import bearer, clock, locks, memberships
+from registry import authentication, bearer, clock, locks, memberships
+from registry.authentication import Authentication
 from registry.models import Environment, Membership, Person, Workspace
 
 SCOPES = {
@@ -72,11 +73,15 @@ def create(
     now: datetime,
     name: str = "",
     correlation_id: str | None = None,
+    proof: Authentication | None = None,
 ) -> tuple[Credential, str]:
     """Make a credential and its first key, which is returned once and never again.
 
-    :raises Refusal: unknown environment or scope, an expiry in the past or too far, an owner who is no member.
+    :param proof: how the maker last proved who they are; asked for where the environment is protected.
+    :raises Refusal: unknown environment or scope, an expiry in the past or too far, an owner who is no member,
+        step_up_required, second_factor_required.
     """
+    _require_proof(workspace.pk, environment, proof, now)
     wanted = sorted(set(scopes))
     check(workspace, environment, owner, wanted, expires_at, now)
     with transaction.atomic():
@@ -92,7 +97,8 @@ def create(
             expires_at=expires_at,
         )
         secret = _add_key(credential, expires_at)
-        _append("gateway.credential.created", credential, actor, now, correlation_id, scopes=wanted, owner=owner.actor)
+        said = {"scopes": wanted, "owner": owner.actor, **authentication.recorded(proof)}
+        _append("gateway.credential.created", credential, actor, now, correlation_id, **said)
     return credential, secret
 
 
@@ -104,8 +110,13 @@ def rotate(
     actor: Actor,
     now: datetime,
     correlation_id: str | None = None,
+    proof: Authentication | None = None,
 ) -> str:
-    """Add a key and let the older ones end after `overlap`; claims and sessions go on. Return the new key, once."""
+    """Add a key and let the older ones end after `overlap`; claims and sessions go on. Return the new key, once.
+
+    :raises Refusal: credential_not_rotatable, step_up_required, second_factor_required.
+    """
+    _require_proof(credential.workspace_id, credential.environment, proof, now)
     with transaction.atomic():
         credential = Credential.objects.select_for_update().get(pk=credential.pk)
         if credential.revoked_at is not None or credential.kind in (
@@ -120,7 +131,8 @@ def rotate(
         credential.expires_at = expires_at
         credential.save(update_fields=["expires_at"])
         seconds = int(overlap.total_seconds())
-        _append("gateway.credential.rotated", credential, actor, now, correlation_id, overlap_s=seconds)
+        said = {"overlap_s": seconds, **authentication.recorded(proof)}
+        _append("gateway.credential.rotated", credential, actor, now, correlation_id, **said)
     crash.point("gateway.credential_rotated")
     return secret
 
@@ -234,6 +246,13 @@ def principal_of(credential: UUID) -> Principal:
         None,
         f"credential:{row.pk}",
     )
+
+
+def _require_proof(workspace: UUID, environment: str, proof: Authentication | None, now: datetime) -> None:
+    """A key lets whoever has it act in the environment: making one is a decision there. :raises Refusal:"""
+    place = Environment.objects.filter(workspace_id=workspace, name=environment).first()
+    if place is not None:  # else `check` refuses it by its name
+        authentication.require_recent(proof, place, now=now)
 
 
 def check(

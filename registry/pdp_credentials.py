@@ -10,7 +10,8 @@ from django.db import connection, transaction
 
 from audit import log
 from audit.refusal import Refusal, not_found
-from registry import bearer, clock, memberships
+from registry import authentication, bearer, clock, memberships
+from registry.authentication import Authentication
 from registry.models import Environment, PdpCredential, PdpKey, Person, Role
 
 MAKERS = (Role.OPERATOR, Role.ADMIN)
@@ -36,15 +37,24 @@ class Pass(NamedTuple):
 
 
 def create(
-    environment: Environment, *, name: str, expires_at: datetime, actor: Person, now: datetime, correlation_id: str
+    environment: Environment,
+    *,
+    name: str,
+    expires_at: datetime,
+    actor: Person,
+    now: datetime,
+    correlation_id: str,
+    proof: Authentication | None = None,
 ) -> tuple[PdpCredential, str]:
     """Make a credential and its first key, which is returned once and never again.
 
-    :raises Refusal: role_missing, expiry_out_of_range.
+    :param proof: how the maker last proved who they are; asked for where the environment is protected.
+    :raises Refusal: role_missing, expiry_out_of_range, step_up_required, second_factor_required.
     """
     bearer.check_expiry(expires_at, now)
     with transaction.atomic():
         memberships.require(actor, environment.workspace_id, MAKERS, environment=environment)
+        authentication.require_recent(proof, environment, now=now)
         credential = PdpCredential.objects.create(
             workspace_id=environment.workspace_id,
             environment=environment,
@@ -53,7 +63,8 @@ def create(
             expires_at=expires_at,
         )
         key = _add_key(credential, expires_at)
-        _record("created", credential, actor, now, correlation_id, name=name)
+        said = {"name": name, **authentication.recorded(proof)}
+        _record("created", credential, actor, now, correlation_id, **said)
     return credential, key
 
 
@@ -65,14 +76,17 @@ def rotate(
     now: datetime,
     correlation_id: str,
     overlap: timedelta = timedelta(hours=24),
+    proof: Authentication | None = None,
 ) -> str:
     """Add a key and let the older ones end after `overlap`. Return the new key, once.
 
-    :raises Refusal: role_missing, credential_not_rotatable, expiry_out_of_range.
+    :raises Refusal: role_missing, credential_not_rotatable, expiry_out_of_range, step_up_required,
+        second_factor_required.
     """
     bearer.check_expiry(expires_at, now)
     with transaction.atomic():
         credential = _lock(credential, actor, MAKERS)
+        authentication.require_recent(proof, credential.environment, now=now)
         if credential.revoked_at is not None:
             raise Refusal("credential_not_rotatable", "This credential is revoked; make a new one.", status=409)
         with connection.cursor() as cursor:
@@ -80,7 +94,8 @@ def rotate(
         key = _add_key(credential, expires_at)
         credential.expires_at = expires_at
         credential.save(update_fields=["expires_at"])
-        _record("rotated", credential, actor, now, correlation_id, overlap_s=int(overlap.total_seconds()))
+        said = {"overlap_s": int(overlap.total_seconds()), **authentication.recorded(proof)}
+        _record("rotated", credential, actor, now, correlation_id, **said)
     return key
 
 

@@ -13,7 +13,7 @@ from audit.refusal import Refusal, not_found
 from gateway import credentials
 from gateway.api import frame, shapes
 from gateway.models import Credential
-from registry import memberships, permissions
+from registry import authentication, memberships, permissions
 from registry.models import Membership, Person
 
 MAKERS = ("operator", "admin")
@@ -51,6 +51,7 @@ class CredentialsView(APIView):
             actor=person,
             now=frame.now(),
             correlation_id=frame.correlation_id(request),
+            proof=authentication.of(request),
         )
         return _secret(shown(row) | {"key": key})
 
@@ -97,6 +98,7 @@ class RotationsView(APIView):
             actor=_may(request, row, MAKERS),
             now=frame.now(),
             correlation_id=frame.correlation_id(request),
+            proof=authentication.of(request),
         )
         return _secret(shown(_find(request, credential)) | {"key": key})
 

@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from registry import pdp_credentials, pdps, workspaces
-from registry.api.exchange import Empty, View, asked, body, documented
+from registry.api.exchange import Empty, View, asked, body, decided, documented
 from registry.models import PdpCredential
 
 
@@ -86,7 +86,7 @@ class PdpCredentials(View):
         workspace = self.workspace(request, asks["workspace"])
         place = workspaces.environment(workspace.pk, asks["environment"])
         how = {"name": asks["name"], "expires_at": asks["expires_at"], "actor": self.person(request)}
-        row, key = pdp_credentials.create(place, **how, **asked(request))
+        row, key = pdp_credentials.create(place, **how, **decided(request))
         return _secret(self.rows.get(pk=row.pk), key)
 
 
@@ -107,7 +107,7 @@ class PdpRotations(View):
         asks = body(request, NewPdpKey)
         overlap = timedelta(seconds=asks["overlap_seconds"])
         how = {"expires_at": asks["expires_at"], "overlap": overlap, "actor": self.person(request)}
-        key = pdp_credentials.rotate(row, **how, **asked(request))
+        key = pdp_credentials.rotate(row, **how, **decided(request))
         return _secret(PdpCredentials.rows.get(pk=pk), key)
 
 

@@ -7,12 +7,14 @@ from datetime import timedelta
 
 import pytest
 from django.db import transaction
+from django.test import Client
 
 from audit.refusal import Refusal
 from gateway import credentials
 from gateway.models import Credential
-from registry import bearer, memberships
-from registry.models import Membership
+from registry import bearer, memberships, pdp_credentials, tokens
+from registry.authentication import Authentication
+from registry.models import Membership, PdpCredential
 from tests.gateway.stage import DURING, at_once, effects, fresh, query
 
 _WAITING = """
@@ -193,3 +195,66 @@ def rotate(stage, row, **more):
 def trail(row):
     about = "convert_from(body, 'UTF8')::jsonb #>> '{subjects,credential}'"
     return [event for (event,) in query(f"SELECT event FROM audit_record WHERE {about} = %s ORDER BY id", str(row.pk))]
+
+
+@pytest.fixture
+def makers(stage):
+    """Ways to come by a key that lets its holder act in production, each a function of the proof that is given."""
+    production, how = stage.build.environment("production"), {"actor": stage.people["adam"], "now": stage.now}
+    until = stage.now + timedelta(days=1)
+    told = how | {"correlation_id": "test"}
+    agent = {"environment": "production", "agent": "steward", "owner": stage.people["alice"], "scopes": ["tools:call"]}
+    recent = Authentication(stage.now, ("password",), enrolled=False)
+    row = credentials.create(stage.workspace, expires_at=until, proof=recent, **agent, **how)[0]
+    point = PdpCredential.objects.filter(environment=production, revoked_at=None).first()
+    point = point or pdp_credentials.create(production, name="opa", expires_at=until, proof=recent, **told)[0]
+    return {
+        "agent": lambda proof: credentials.create(stage.workspace, expires_at=until, proof=proof, **agent, **how),
+        "agent again": lambda proof: credentials.rotate(row, expires_at=until, proof=proof, **how),
+        "opa": lambda proof: pdp_credentials.create(production, name="opa", expires_at=until, proof=proof, **told),
+        "opa again": lambda proof: pdp_credentials.rotate(point, expires_at=until, proof=proof, **told),
+    }
+
+
+@pytest.fixture
+def confirmed(stage):
+    """adam's role counts in production: a second admin stands behind it, as behind what `init` founds."""
+    assert memberships.roles_of(stage.people["adam"], stage.workspace.pk, stage.build.environment("production"))
+
+
+@pytest.mark.parametrize("way", ["agent", "agent again", "opa", "opa again"])
+def test_a_key_for_production_is_made_only_by_who_has_just_proved_who_they_are(stage, confirmed, makers, way):
+    def keys():
+        return query("SELECT count(*) FROM gateway_key") + query("SELECT count(*) FROM registry_pdpkey")
+
+    stale = Authentication(stage.now - timedelta(hours=2), ("password",), enrolled=False)
+    unasked = Authentication(stage.now, ("password",), enrolled=True)  # has a second factor and did not give it
+    before, recorded = keys(), len(query("SELECT 1 FROM audit_record WHERE workspace = %s", stage.workspace.pk))
+    for proof in (None, stale, unasked):
+        with pytest.raises(Refusal) as refused:
+            makers[way](proof)
+        assert (refused.value.status, refused.value.code) == (403, "step_up_required")
+    assert keys() == before
+    assert len(query("SELECT 1 FROM audit_record WHERE workspace = %s", stage.workspace.pk)) == recorded
+    makers[way](Authentication(stage.now, ("password",), enrolled=False))
+    assert keys() != before
+    body = query(
+        "SELECT convert_from(body, 'UTF8') FROM audit_record WHERE workspace = %s ORDER BY id DESC LIMIT 1",
+        stage.workspace.pk,
+    )[0][0]
+    assert '"authenticated":{' in body
+
+
+def test_a_command_line_token_makes_a_key_for_development_and_none_for_production(stage):
+    """A stolen token of twelve hours must not become a key of four hundred days."""
+    adam = stage.people["adam"]
+    _, secret = tokens.create(adam, name="laptop", hours=1, actor=adam.actor, now=stage.now, correlation_id="test")
+    client = Client(headers={"Authorization": f"Bearer {secret}"})
+    body = {"workspace": stage.workspace.slug, "agent": "steward", "scopes": ["tools:call"]}
+    body["expires_at"] = (stage.now + timedelta(days=1)).isoformat()
+    answers = {
+        place: client.post("/api/v1/credentials/", body | {"environment": place}, content_type="application/json")
+        for place in ("development", "production")
+    }
+    assert {place: answer.status_code for place, answer in answers.items()} == {"development": 201, "production": 403}
+    assert answers["production"].json()["code"] == "step_up_required"
