@@ -6,13 +6,24 @@ from uuid import UUID
 from django.db import transaction
 
 from audit import log
+from audit.canonical import JSON
 from audit.refusal import Refusal
+from gateway import sanitize
 from gateway.models import Call
 from registry import memberships
 from registry.models import Environment, Person
 
 REVEALERS = frozenset({"auditor", "security"})
 LONGEST_REASON = 1000
+_PRIVATE = ("pii", "secret")
+
+
+def masked(value: JSON) -> JSON:
+    """Return `value` without what may be personal or secret: what a person sees who has no reason on record."""
+    try:
+        return sanitize.redact(value, [one for one in sanitize.scan(value) if sanitize.covers(_PRIVATE, one.kind)])
+    except sanitize.SanitizerFailed:
+        return sanitize.marker("unreadable")  # what cannot be looked through cannot be shown
 
 
 def reveal(call: UUID, *, person: Person, reason: str, now: datetime, correlation_id: str) -> Call:

@@ -16,7 +16,7 @@ from rest_framework.views import APIView
 
 from audit import canonical
 from audit.refusal import Refusal, not_found
-from gateway import authentication, pep, recall
+from gateway import authentication, disclosures, pep, recall
 from gateway.api import frame, shapes
 from gateway.exchange import Outcome, Request
 from gateway.models import Call
@@ -117,6 +117,9 @@ class ToolCallView(APIView):
         row = _find(request, call)
         outcome = document(recall.outcome(row.pk))
         _, executed = recall.arguments_of(row.decided_record) if row.decided_record else (None, None)
+        if frame.principal(request) is None:
+            # The agent sees what was its own; a person asks on the call's page, with a reason that is on record.
+            executed, outcome["result"] = disclosures.masked(executed), disclosures.masked(outcome.get("result"))
         return Response(_row(row) | {"arguments": executed, "outcome": outcome})
 
 

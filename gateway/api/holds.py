@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from audit.refusal import not_found
-from gateway import deciders, holds, recall, telemetry
+from gateway import deciders, disclosures, holds, recall, telemetry
 from gateway.api import frame, shapes
 from gateway.models import Hold
 from registry import authentication, permissions
@@ -57,13 +57,16 @@ class HoldView(APIView):
             for given in row.approvals.select_related("approver").order_by("pk")
         ]
         reasons = decision.reasons if decision else ()
+        # Who decides has to see what would run; everybody else looks without what may be personal or secret.
+        may_decide = deciders.refusal(row, frame.person(request)) is None
+        seen = executed if may_decide and row.state == Hold.State.OPEN else disclosures.masked(executed)
         return Response(
             _shown(row)
             | {
-                "arguments": executed,
+                "arguments": seen,
                 "reasons": [{"code": r.code, "message": r.message, "layer": r.layer} for r in reasons],
                 "verdicts": verdicts,
-                "may_decide": deciders.refusal(row, frame.person(request)) is None,
+                "may_decide": may_decide,
             }
         )
 

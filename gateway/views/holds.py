@@ -155,7 +155,9 @@ def _said(row: Hold, word: str) -> str:
 def _show(request: HttpRequest, visit: Visit, row: Hold, refusal: Refusal | None = None) -> HttpResponse:
     row = find(visit, row.pk)
     version, content = told.contract(visit.workspace.pk, row.tool_digest)
-    seen = told.attempt(row.decided_record, content, mask=False)
+    excluded = deciders.refusal(row, visit.person)
+    # Who decides has to see what would run; the others, and whoever looks back, need not.
+    seen = told.attempt(row.decided_record, content, mask=bool(excluded) or row.state != Hold.State.OPEN)
     policies = explained.rules_of(visit.workspace.pk, policy=row.policy, baseline=row.baseline)
     reasons = policies.told(seen.reasons)
     over = row.state == Hold.State.OPEN and row.expires_at <= visit.now
@@ -190,7 +192,6 @@ def _show(request: HttpRequest, visit: Visit, row: Hold, refusal: Refusal | None
         "refusal": refusal,
         "comment": request.POST.get("comment", "") if refusal else frame.typed(request).get("comment", ""),
     }
-    excluded = deciders.refusal(row, visit.person)
     context["why_not"] = excluded.detail if excluded else ""
     context["has_decided"] = any(one.approver_id == visit.person.pk for one in given)
     context["may_decide"] = not over and row.state == "open" and not excluded and not context["has_decided"]

@@ -190,3 +190,36 @@ def agent_id(key):
     from gateway import credentials
 
     return credentials.authenticate(key).id
+
+
+def test_over_rest_only_the_agent_and_who_decides_see_personal_data(stage, people):
+    """The page of a call asks for a reason that goes on record; REST must not be the way around it."""
+    key, person = stage.key(), f"{fresh('bob')}@corp.example.com"
+    client, value = agent_client(key), f"write to {person}"
+    headers = {"Idempotency-Key": fresh("key")}
+    body = {"name": "careful", "arguments": {"value": value}}
+    parked = client.post("/api/v1/tool-calls/", body, content_type="application/json", headers=headers).json()
+    call, hold = f"/api/v1/tool-calls/{parked['id']}/", f"/api/v1/holds/{parked['hold']}/"
+    assert client.get(call).json()["arguments"] == {"value": value}
+    assert people("bob").get(hold).json()["arguments"] == {"value": value}  # he decides on exactly this
+    for name, path in [("alice", hold), ("dave", hold), ("alice", call), ("dave", call), ("bob", call)]:
+        seen = people(name).get(path)
+        assert seen.status_code == 200 and person not in seen.content.decode(), (name, path)
+        assert seen.json()["arguments"] == {"value": "write to ⟨redacted: pii.email⟩"}
+    digest = people("bob").get(hold).json()["digest"]
+    approved = people("bob").post(f"{hold}approvals/", {"digest": digest}, format="json")
+    assert approved.status_code == 201, approved.content
+    finished = client.post("/api/v1/tool-calls/", body, content_type="application/json", headers=headers).json()
+    assert finished["result"] == {"value": value}
+    for path in (hold, call):  # who looks back needs a reason, the one who decided too
+        assert person not in people("bob").get(path).content.decode()
+    assert effects(value) != []
+
+
+def test_the_page_of_a_hold_shows_personal_data_to_who_may_decide_alone(stage, people):
+    person = f"{fresh('bob')}@corp.example.com"
+    parked = stage.call(stage.agent(), "careful", f"write to {person}")
+    where = f"/w/{stage.workspace.slug}/holds/{parked.hold}/"
+    assert person in people("bob").get(where).content.decode()
+    for name in ("alice", "dave", "olga"):
+        assert person not in people(name).get(where).content.decode()
