@@ -3,12 +3,13 @@
 Everything here runs on the portal's event loop.
 """
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
 
 import anyio
-from anyio.abc import TaskGroup
+from anyio.abc import TaskGroup, TaskStatus
 from mcp.client import Client
 from mcp.client.session import IncomingMessage
 from mcp.client.subscriptions import ListenNotSupportedError, SubscriptionLost
@@ -34,6 +35,7 @@ from gateway.transport.wire import Wire
 logger = logging.getLogger(__name__)
 REFRESH_SECONDS = 30.0
 STALE_SECONDS = 60.0
+SUBSCRIBE_SECONDS = 5.0  # that a server has to open its notices; one that never does is listed periodically
 _CLIENT = Implementation(name="placet", version="1")
 
 
@@ -79,12 +81,13 @@ class Connection:
                     cache=None,
                 ) as client:
                     self._client = client
-                    await self._list()
-                    starting.deadline = float("inf")
-                    self.wire.started = True
-                    self.ready.set()
                     async with anyio.create_task_group() as tasks:
-                        self._subscribe(tasks, client)
+                        # Before the list: what changed between the two would never be heard of.
+                        await self._subscribe(tasks, client)
+                        await self._list()
+                        starting.deadline = float("inf")
+                        self.wire.started = True
+                        self.ready.set()
                         await self._keep_listed()
                         tasks.cancel_scope.cancel()
         except Exception as error:  # noqa: BLE001 - whatever ends a server ends its connection alone
@@ -211,19 +214,23 @@ class Connection:
             if not self._over and not self.retiring:
                 await self._list()
 
-    def _subscribe(self, tasks: TaskGroup, client: Client) -> None:
+    async def _subscribe(self, tasks: TaskGroup, client: Client) -> None:
+        """Return once notices are heard, or it is clear that none will be: then the periodic listing remains."""
         capability = client.server_capabilities.tools
         if capability is not None and capability.list_changed:
-            tasks.start_soon(self._listen, client)
+            with anyio.move_on_after(SUBSCRIBE_SECONDS):
+                await tasks.start(self._listen, client)
 
-    async def _listen(self, client: Client) -> None:
+    async def _listen(self, client: Client, *, task_status: TaskStatus[None]) -> None:
         """Since 2026-07-28 notices come only on a subscription; earlier servers send them unasked (`_notice`)."""
         try:
             async with client.listen(tools_list_changed=True) as subscription:
+                task_status.started()
                 async for _ in subscription:
                     self._changed()
         except (ListenNotSupportedError, SubscriptionLost, MCPError, TimeoutError):
-            return  # the periodic listing remains
+            with contextlib.suppress(RuntimeError):  # it had started before it was lost
+                task_status.started()
 
     async def _notice(self, message: IncomingMessage) -> None:
         if isinstance(message, ToolListChangedNotification):
