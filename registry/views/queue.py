@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db.models import F, Func, JSONField, QuerySet, Value
+from django.db.models import F, Func, JSONField, Q, QuerySet, Value
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Cast
 from django.http import HttpRequest, HttpResponse
@@ -14,8 +14,10 @@ from registry import charters, precedents, versions, workspaces
 from registry.models import Approval, Contributor, Kind, Pin, Proposal, Slot, Version
 from registry.views.frame import Visit, live, page
 
-MOST = 200
+MOST = 1_000  # open proposals that are sorted, the nearest to their end first
+PAGE = 25  # rows of each group on one page; the page of one group, and of what has ended, has three times as many
 MINE, OTHERS, YOURS = "Waits for you", "Waits for others", "Yours"
+WORDS = {"you": MINE, "others": OTHERS, "yours": YOURS}  # in the address
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +45,72 @@ class Waiting:
         return self.proposal.pk, self.proposal.state, said, self.lacks, self.passed, self.failed, self.before
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rows under one heading, of `count` there are. :param word: names the group in an address; "": what has ended.
+
+    :param more: where the rows after these begin; None: these are the last.
+    """
+
+    title: str
+    word: str
+    rows: Sequence[Waiting]
+    count: int
+    more: str | None
+
+
 @page()
 def queue(request: HttpRequest, visit: Visit) -> HttpResponse:
     """List the proposals that wait for the visitor, those that wait for others, and those that have ended."""
-    those = _shown(visit)
     state = "open" if request.GET.get("state", "open") == "open" else "ended"
-    if state == "open":
-        found = groups(visit, list(those.filter(state="open").order_by("expires_at", "id")[:MOST]))
-    else:
-        ended = list(those.exclude(state="open").order_by("-concluded_at")[:MOST])
-        found = [("", _rows(ended, _charter(visit)))]
-    version = [state, [(title, [row.moving for row in rows]) for title, rows in found]]
+    after = request.GET.get("after", "")
+    found = _open(visit, request.GET.get("who", ""), after) if state == "open" else [_ended(visit, after)]
+    version = [state, [(each.title, each.count, [row.moving for row in each.rows]) for each in found]]
     whole, part = "registry/proposals.html", "registry/queue.html"
-    return live(request, whole, part, {"state": state, "groups": found}, name="queue", version=version)
+    full = state == "open" and _shown(visit).filter(state="open").count() > MOST
+    context = {"state": state, "groups": found, "given": request.GET, "most": MOST if full else None}
+    return live(request, whole, part, context, name="queue", version=version)
+
+
+def _open(visit: Visit, who: str, after: str) -> list[Group]:
+    """Return the beginning of each group, or the rows of the group `who` after the first `after`."""
+    listed = list(_shown(visit).filter(state="open").order_by("expires_at", "id")[:MOST])
+    by_title = _sorted(visit, listed)
+    sorted_out = {word: by_title[title] for word, title in WORDS.items()}
+    words, size = ([who], 3 * PAGE) if who in WORDS else (list(WORDS), PAGE)
+    start = int(after) if who in WORDS and after.isdecimal() and len(after) < 7 else 0
+    shown = {word: sorted_out[word][start : start + size] for word in words}
+    chosen = [each for those in shown.values() for each in those]
+    rows = {row.proposal.pk: row for row in _rows(chosen, _charter(visit))}
+    found = []
+    for word, those in shown.items():
+        count, end = len(sorted_out[word]), start + size
+        waits = [rows[proposal.pk] for proposal in those]
+        if waits or word == "you" or who:
+            found.append(Group(WORDS[word], word, waits, count, str(end) if count > end else None))
+    return found
+
+
+def _ended(visit: Visit, after: str) -> Group:
+    """Return what has ended, the newest first, from the proposal `after` on."""
+    those = _shown(visit).exclude(state="open").order_by("-concluded_at", "-id")
+    key = _uuid(after)
+    last = Proposal.objects.filter(workspace=visit.workspace, pk=key).first() if key else None
+    if last is not None and last.concluded_at is not None:
+        older = Q(concluded_at__lt=last.concluded_at) | Q(concluded_at=last.concluded_at, id__lt=last.pk)
+        those = those.filter(older)
+    size = 3 * PAGE
+    found = list(those[: size + 1])
+    more = str(found[size - 1].pk) if len(found) > size else None
+    rows = _rows(found[:size], _charter(visit))
+    return Group("", "", rows, len(rows), more)
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
 
 
 def groups(visit: Visit, listed: Sequence[Proposal]) -> list[tuple[str, list[Waiting]]]:

@@ -1,11 +1,14 @@
 """A proposal on its page: what changes is shown, who may not agree cannot, and what was agreed is on record."""
 
+import html
+import re
 from copy import deepcopy
 
 import pytest
 
-from registry import versions
+from registry import proposals, versions
 from registry.models import Activation, Approval, Proposal
+from registry.views import queue
 from tests.pages import scene
 from tests.pages.reading import actions, hidden, read, words
 from tests.registry import builders
@@ -196,6 +199,31 @@ def test_the_queue_sorts_by_who_is_waited_for(build, visitor, workspace, people)
     assert "Nothing waits for you." in idle and "Waits for others 1" in idle and "0 of 1: reviewer" in idle
     assert "Review 1 waiting for you" in words(visitor(people["bob"]).get(where)) and "Review 1" not in idle
     assert "No proposal has ended yet." in words(visitor(people["bob"]).get(f"{where}?state=ended"))
+
+
+def test_a_long_queue_is_read_page_by_page_and_every_proposal_stands_on_one(
+    build, visitor, workspace, people, monkeypatch
+):
+    monkeypatch.setattr(queue, "PAGE", 1)
+    opened = [build.propose(build.version("prompt", f"p{number}")) for number in range(5)]
+    bob, where = visitor(people["bob"]), f"/w/{workspace.slug}/proposals/"
+    assert "Waits for you 5" in words(bob.get(where))
+    assert _walk(bob, where, {str(row.pk) for row in opened}) == [str(row.pk) for row in opened]
+    for row in opened:
+        proposals.withdraw(row, actor=people["alice"], **build.how)
+    ended = _walk(bob, f"{where}?state=ended", {str(row.pk) for row in opened})
+    assert ended == [str(row.pk) for row in reversed(opened)]
+
+
+def _walk(client, where, those):
+    """Return the proposals of `those` on a page and on all that come after it, in their order."""
+    seen, base = [], where.partition("?")[0]
+    while where:
+        page = client.get(where).content.decode()
+        seen += [pk for pk in re.findall(r'/proposals/([0-9a-f-]{36})/"', page) if pk in those]
+        more = re.search(r'href="([^"]+)" rel="next"', page)
+        where = base + html.unescape(more[1]) if more else ""
+    return seen
 
 
 def test_a_version_is_proposed_from_its_own_page(build, visitor, workspace, people):
