@@ -5,6 +5,7 @@ import re
 import pytest
 
 from registry.models import Approval, Proposal
+from registry.views import queue
 from tests.browser import window
 from tests.gateway.stage import effects, fresh
 
@@ -47,12 +48,22 @@ def open_by_keys(page, address):
     page.wait_for_url(f"**{address}")
 
 
-def test_a_reviewer_approves_a_proposal_from_the_queue_by_keyboard_alone(world, open_as):
-    proposal = world.proposal()
+def turn_pages(page, address):
+    """Go on to the page of the list that has a link to `address`."""
+    while page.locator(f'a[href="{address}"]').count() == 0:
+        reach(page, named(r"shown: more$", "a"))
+        with page.expect_navigation():
+            page.keyboard.press("Enter")
+
+
+def test_a_reviewer_approves_a_proposal_from_the_queue_by_keyboard_alone(world, open_as, monkeypatch):
+    monkeypatch.setattr(queue, "PAGE", 5)
+    proposal = [world.proposal() for _ in range(6)][-1]
     seen = open_as("bob")
-    page = seen.page
+    page, there = seen.page, f"/w/{world.slug}/proposals/{proposal.pk}/"
     seen.go(f"/w/{world.slug}/proposals/")
-    open_by_keys(page, f"/w/{world.slug}/proposals/{proposal.pk}/")
+    turn_pages(page, there)
+    open_by_keys(page, there)
     reach(page, named(r"^Approve…", "summary"))
     page.keyboard.press("Enter")
     reach(page, with_id("approve-comment"))
