@@ -121,7 +121,7 @@ def story(placet: Placet, passwords: dict[str, str], *, yes: bool) -> bool:
         "nothing was committed before bob agreed, and exactly once after": commits == ["3", "4"],
         "the leaked key reached neither the agent nor the trail": key_is_nowhere(placet, dave, details, run),
     }
-    promises |= verify(placet, dave)
+    promises |= verify(placet, dave, run["id"])
     console.print()
     for promise, held in promises.items():
         console.print(f"  {'[green]held  [/green]' if held else '[red]BROKEN[/red]'}  {promise}")
@@ -248,7 +248,7 @@ def key_is_nowhere(placet: Placet, dave: Person, details: list[Document], run: D
     return scratch.LEAKED_KEY not in seen and "redacted" in json.dumps(details[4]["outcome"]["result"])
 
 
-def verify(placet: Placet, dave: Person) -> dict[str, bool]:
+def verify(placet: Placet, dave: Person, run: str) -> dict[str, bool]:
     """Export the trail, verify it offline in an empty directory, then verify a tampered copy."""
     workspace = next(one for one in dave.get("workspaces/")["results"] if one["slug"] == WORKSPACE)["id"]
     place = placet.home / "evidence"
@@ -272,7 +272,9 @@ def verify(placet: Placet, dave: Person) -> dict[str, bool]:
     (place / "tampered.ndjson").write_bytes(text.replace(b"destructive_call", b"destructive_cull", 1))
     bad = check(place, "tampered.ndjson")
     console.print(f"A copy in which one letter of a reason was changed:\n{indented(bad.stdout + bad.stderr)}")
-    engines = sorted(set(re.findall(rb'"engine":"([^"]+)"', text)))
+    # An earlier demonstration in the same home may have had the other engine.
+    told = b"\n".join(line for line in text.splitlines() if run.encode() in line)
+    engines = sorted(set(re.findall(rb'"engine":"([^"]+)"', told)))
     console.print(f"Decided by: {b', '.join(engines).decode()}")
     wanted = b"opa " if placet.environment.get("PLACET_PDP") == "opa" else b"regorus "
     return {
