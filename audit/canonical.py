@@ -14,6 +14,16 @@ JSON = Any  # None, bool, int, float, str, list[JSON] or dict[str, JSON]
 LARGEST_INTEGER = 2**53 - 1
 LARGEST_BODY = 1_048_576  # bytes
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_ORJSON = (
+    orjson.OPT_SORT_KEYS
+    | orjson.OPT_STRICT_INTEGER  # past 2**53 - 1 is an error
+    | orjson.OPT_PASSTHROUGH_SUBCLASS
+    | orjson.OPT_PASSTHROUGH_DATACLASS
+    | orjson.OPT_PASSTHROUGH_DATETIME
+)
+_SCALARS = frozenset({str, int, bool, type(None)})
+# UTF-8 of a character past the basic plane: in a key, it may stand elsewhere in RFC 8785's order than in orjson's.
+_BEYOND = re.compile(rb"[\xf0-\xf4]")
 # A string (closed or not: one pass, no second start inside it) or a bracket.
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
@@ -25,13 +35,14 @@ class NotCanonical(ValueError):
 def dumps(value: JSON) -> bytes:
     """Return the RFC 8785 bytes of `value`. :raises NotCanonical: if it has none."""
     try:
-        if _plain(value):
-            # Equal to RFC 8785 for integers and ASCII keys, at a fiftieth of the cost.
-            return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-        _refuse_large(value)
-        return rfc8785.dumps(value)
-    except (TypeError, ValueError, RecursionError, UnicodeEncodeError) as error:
-        raise NotCanonical(str(error)) from error
+        # First, because it ends where a value contains itself.
+        form = orjson.dumps(value, option=_ORJSON)
+    except (TypeError, RecursionError):
+        return _slowly(value)
+    parents = _parents(value)
+    if parents is None or (not form.isascii() and _BEYOND.search(form) and not _in_basic_plane(parents)):
+        return _slowly(value)
+    return form  # equal to RFC 8785 for such values, at a tenth of the cost
 
 
 def sha256(value: JSON) -> str:
@@ -53,7 +64,7 @@ def loads(raw: bytes, *, max_bytes: int = LARGEST_BODY, max_depth: int = 32, fie
     except UnicodeDecodeError as error:
         raise Refusal("json_not_utf8", f"The {field} is not UTF-8 at byte {error.start}.", field=field) from error
     # Depth is bounded on the text, before a recursive parser sees it.
-    if _depth(text) > max_depth:
+    if text.count("[") + text.count("{") > max_depth and _depth(text) > max_depth:
         raise Refusal("json_too_deep", f"The {field} nests deeper than {max_depth} levels.", field=field)
     try:
         value = json.loads(
@@ -69,20 +80,40 @@ def loads(raw: bytes, *, max_bytes: int = LARGEST_BODY, max_depth: int = 32, fie
     return value
 
 
-def _plain(value: JSON) -> bool:
-    """Say whether orjson's sorted form of `value` is its RFC 8785 form."""
-    kind = type(value)
-    if kind is str or kind is bool or value is None:
-        return True
-    if kind is int:
-        if not -LARGEST_INTEGER <= value <= LARGEST_INTEGER:
-            raise NotCanonical(f"The integer {value} is past 2**53 - 1.")
-        return True
-    if kind is dict:
-        return all(type(key) is str and key.isascii() and _plain(member) for key, member in value.items())
-    if kind is list or kind is tuple:
-        return all(_plain(member) for member in value)
-    return False
+def _parents(value: JSON) -> list[JSON] | None:
+    """Return all objects and arrays in `value`, or None if orjson may write anything in it otherwise than RFC 8785.
+
+    NaN, for one, it writes as null, and a UUID as a string.
+    """
+    parents: list[JSON] = [(value,)]
+    for parent in parents:  # which grows on the way
+        for member in parent.values() if type(parent) is dict else parent:
+            kind = type(member)
+            if kind in _SCALARS:
+                continue
+            if kind is dict or kind is list or kind is tuple:
+                parents.append(member)
+            elif kind is not float or not _is_plain(member):
+                return None
+    return parents
+
+
+def _in_basic_plane(parents: list[JSON]) -> bool:
+    """Say whether all keys lie in the basic plane, where the order of code points is that of UTF-16."""
+    return all(max(key, default="") <= "\uffff" for parent in parents if type(parent) is dict for key in parent)
+
+
+def _is_plain(number: float) -> bool:
+    """Say whether `number` is written with a point and without an exponent, by whatever rules."""
+    return 1e-4 <= abs(number) < 1e15 and not number.is_integer()
+
+
+def _slowly(value: JSON) -> bytes:
+    try:
+        _refuse_large(value)
+        return rfc8785.dumps(value)
+    except (TypeError, ValueError, RecursionError, UnicodeEncodeError) as error:
+        raise NotCanonical(str(error)) from error
 
 
 def _refuse_large(value: JSON) -> None:

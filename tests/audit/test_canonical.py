@@ -1,6 +1,9 @@
 """One value has one form, equal to RFC 8785; what comes from outside is parsed with bounded work or refused."""
 
+import enum
 import json
+from datetime import UTC, datetime
+from uuid import uuid4
 
 import pytest
 import rfc8785
@@ -11,11 +14,13 @@ from audit import canonical
 from audit.refusal import Refusal
 
 LARGEST = canonical.LARGEST_INTEGER
+# Where one writer of floats takes to exponents and the other does not yet.
+DECIMALS = st.builds(lambda digits, place: digits / 10**place, st.integers(-(10**17), 10**17), st.integers(0, 22))
 SCALARS = (
     st.none()
     | st.booleans()
     | st.integers(-LARGEST, LARGEST)
-    | st.floats(allow_nan=False, allow_infinity=False).filter(lambda one: not LARGEST < abs(one) < 1e21)
+    | (st.floats(allow_nan=False, allow_infinity=False) | DECIMALS).filter(lambda one: not LARGEST < abs(one) < 1e21)
     | st.text(st.characters(exclude_categories=["Cs"]))
 )
 VALUES = st.recursive(
@@ -77,6 +82,42 @@ def test_what_has_no_canonical_form_is_refused(value):
     for wrapped in (value, [value], {"a": {"b": value}}):
         with pytest.raises(canonical.NotCanonical):
             canonical.dumps(wrapped)
+
+
+class Word(enum.StrEnum):
+    """What Django's choices are: a string that is one of a few."""
+
+    OPEN = "open"
+
+
+class Number(enum.Enum):
+    """No JSON, though orjson would write it."""
+
+    ONE = 1
+
+
+def test_a_word_of_an_enumeration_is_its_text_as_value_and_as_key():
+    assert canonical.dumps({Word.OPEN: [Word.OPEN]}) == rfc8785.dumps({Word.OPEN: [Word.OPEN]}) == b'{"open":["open"]}'
+
+
+@pytest.mark.parametrize("value", [uuid4(), Number.ONE, datetime.now(UTC), -0.0 * float("inf"), 10**30, {None: 1}])
+def test_what_the_fast_writer_would_take_is_refused_all_the_same(value):
+    for wrapped in (value, (value,), {"a": [1, "😀", value]}):
+        with pytest.raises(canonical.NotCanonical):
+            canonical.dumps(wrapped)
+
+
+def test_a_value_that_contains_itself_is_refused():
+    ring: list = []
+    ring.append(ring)
+    with pytest.raises(canonical.NotCanonical):
+        canonical.dumps({"a": ring})
+
+
+def test_keys_beyond_the_basic_plane_stand_where_utf_16_puts_them():
+    value = {"\uff5e": 1, "\U0001f600": 2, "a": [{"\U00010000": "", "\ue000": ""}]}
+    assert canonical.dumps(value) == rfc8785.dumps(value)
+    assert list(json.loads(canonical.dumps(value))) == ["a", "\U0001f600", "\uff5e"]
 
 
 def nested(depth):
