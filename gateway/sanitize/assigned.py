@@ -5,7 +5,6 @@ Entropy counts only here, with such a name beside the value.
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 from itertools import pairwise
 
 from gateway.sanitize import lookalikes
@@ -44,7 +43,6 @@ _AROUND = 40  # code points looked at on either side of a name
 _LONGEST = 1024  # code points of a value
 
 
-@lru_cache(maxsize=4096)
 def credential_name(name: str) -> str | None:
     """Return `password` or `token` if something called `name` holds a secret, else None."""
     name = MARKER.sub("", name)  # the name of what was redacted is no name

@@ -47,6 +47,8 @@ _MARKS = "\u200e\u200f\u061c"
 _LOOKALIKES = "аеорсухіјѕһԁɡьАВЕЗКМНОРСТУХІЈЅӀΑΒΕΖΗΙΚΜΝΟΡΤΥΧονϲ"
 _WORD = re.compile("[A-Za-z\u0370-\u03ff\u0400-\u052f\u0261]+")
 _LATIN = re.compile("[A-Za-z]")
+# Where a word goes from one script into another: a text of one script alone has no such place.
+_SEAM = re.compile("[A-Za-z][\u0370-\u03ff\u0400-\u052f\u0261]|[\u0370-\u03ff\u0400-\u052f\u0261][A-Za-z]")
 _STYLED = re.compile(
     "[\uff21-\uff3a\uff41-\uff5a\U0001d400-\U0001d6a5\u24b6-\u24e9\U0001f130-\U0001f149\U0001f150-\U0001f169]+"
 )
@@ -65,7 +67,7 @@ def find(text: str) -> Iterator[Hidden]:
             yield "unicode.control", _control_severity(match.group()), match.start(), match.end()
     if text.isascii():
         return
-    if _MIXED.search(text):
+    if _LATIN.search(text) and _SEAM.search(text):
         for match in _WORD.finditer(text):
             word = match.group()
             if _MIXED.search(word) and _LATIN.search(word):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from urllib.parse import parse_qsl, urlsplit
 
 from gateway.sanitize import injection
-from gateway.sanitize.recognisers import Family, Recogniser, Span
+from gateway.sanitize.recognisers import Recogniser, Span
 
 _COMMENT_LONGEST = 2048
 _COMMENT_OPEN = 512  # looked at of a comment that nobody closes
@@ -67,15 +67,13 @@ _SCRIPT = (
 )
 _MARKDOWN_COMMENT = r"\[(?://|comment|_|#)?[^\]\n]*\]:\s*#?\s*(\([^)\n]*\)|\"[^\"\n]*\")"
 
-FAMILY = Family(
-    (
-        Recogniser("markup.image", "medium", r"!\[[^\]\n]*\]\(\s*<?((?:https?:)?//[^\s)>]+)", _image),
-        Recogniser("markup.image", "medium", r"(?i)<img\s[^>]*src\s*=\s*[\"']?((?:https?:)?//[^\s\"'>]+)", _image),
-        Recogniser("markup.link", "low", r"\]\(\s*<?((?:https?:)?//[^\s)>]+)", _link),
-        Recogniser("markup.link", "low", r"(?:^|\n)\s*\[[^\]\n]+\]:\s*<?((?:https?:)?//[^\s>]+)", _link),
-        Recogniser("markup.comment", "medium", r"<!--", _comment),
-        Recogniser("markup.comment", "medium", _MARKDOWN_COMMENT, _hidden_comment),
-        Recogniser("markup.hidden_text", "medium", _HIDDEN_STYLE),
-        Recogniser("markup.script", "low", _SCRIPT),
-    )
+RECOGNISERS = (
+    Recogniser("markup.image", "medium", r"!\[[^\]\n]*\]\(\s*<?((?:https?:)?//[^\s)>]+)", _image),
+    Recogniser("markup.image", "medium", r"(?i)<img\s[^>]*src\s*=\s*[\"']?((?:https?:)?//[^\s\"'>]+)", _image),
+    Recogniser("markup.link", "low", r"\]\(\s*<?((?:https?:)?//[^\s)>]+)", _link),
+    Recogniser("markup.link", "low", r"(?:^|\n)\s*\[[^\]\n]+\]:\s*<?((?:https?:)?//[^\s>]+)", _link),
+    Recogniser("markup.comment", "medium", r"<!--", _comment),
+    Recogniser("markup.comment", "medium", _MARKDOWN_COMMENT, _hidden_comment),
+    Recogniser("markup.hidden_text", "medium", _HIDDEN_STYLE),
+    Recogniser("markup.script", "low", _SCRIPT),
 )

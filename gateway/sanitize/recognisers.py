@@ -19,8 +19,8 @@ Accept = Callable[[str, int, int], Iterable[Span]]
 
 _MEMORY = 64 << 20  # bytes for the automaton of one set
 # `Match` answers None for "nothing", for empty text and for a set that never compiled alike. The sentinel is in every
-# text, so an answer without its index means that the engine did not look.
-_SENTINEL = "\x00placet:end\x00"
+# text, so an answer without its index means that the engine did not look. It is plain, so that no pattern is in it.
+_SENTINEL = "placet:end"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,32 +95,35 @@ class Family:
                 yield from one.accept(text, start, end)
 
 
-def sweep(texts: Sequence[str], families: Iterable[Family], budget: Budget) -> Iterator[tuple[int, tuple[str, Span]]]:
-    """Yield (number of the text, (kind, span)) of all findings in `texts`.
+def sweep(
+    texts: Sequence[str], family: Family, numbers: Iterable[int], budget: Budget
+) -> Iterator[tuple[int, tuple[str, Span]]]:
+    """Yield (number of the text, (kind, span)) of what the recognisers `numbers` find in `texts`.
 
-    One look at all of them together tells which patterns occur and near which texts; mostly that is the end of it.
+    :param numbers: those that `family.matching(joined(texts))` named; mostly there are none.
     """
-    if not texts:
-        return
-    joined = "\n".join(texts)
-    ends = list(accumulate(len(text) + 1 for text in texts))  # of each text and its separator
-    for family in families:
-        for number in family.matching(joined):
-            kind = family.recognisers[number].kind
-            if len(texts) == 1:
-                touched: Iterable[int] = (0,)
-            else:
-                # A match across a separator is none, but may hide one behind it: look at every text that it touches.
-                touched = sorted(
-                    {
-                        index
-                        for start, end in family.candidates(number, joined, budget, group=0)
-                        for index in range(bisect_right(ends, start), min(bisect_right(ends, end), len(texts) - 1) + 1)
-                    }
-                )
-            for index in touched:
-                for span in family.spans(number, texts[index], budget):
-                    yield index, (kind, span)
+    ends: list[int] = []  # of each text and its separator
+    for number in numbers:
+        kind = family.recognisers[number].kind
+        touched: Iterable[int] = (0,)
+        if len(texts) > 1:
+            ends = ends or list(accumulate(len(text) + 1 for text in texts))
+            # A match across a separator is none, but may hide one behind it: look at every text that it touches.
+            touched = sorted(
+                {
+                    index
+                    for start, end in family.candidates(number, joined(texts), budget, group=0)
+                    for index in range(bisect_right(ends, start), min(bisect_right(ends, end), len(texts) - 1) + 1)
+                }
+            )
+        for index in touched:
+            for span in family.spans(number, texts[index], budget):
+                yield index, (kind, span)
+
+
+def joined(texts: Iterable[str]) -> str:
+    """Return `texts` in one, so that one look tells which patterns occur in any of them."""
+    return "\n".join(texts)
 
 
 def when(check: Callable[[str], bool], severity: Severity) -> Accept:

@@ -1,26 +1,39 @@
 """Every leaf, every reading of it, every recogniser; one list of findings."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from gateway.sanitize import assigned, hidden, injection, markup, pii, providers, secrets, views
 from gateway.sanitize.findings import JSON, RANK, Finding, SanitizerFailed, Severity
 from gateway.sanitize.markers import cut
-from gateway.sanitize.recognisers import Budget, Family, Recogniser, Span, sweep
+from gateway.sanitize.recognisers import Budget, Family, Recogniser, Span, joined, sweep
 from gateway.sanitize.views import View
-from gateway.sanitize.walk import Leaf, leaves, step
+from gateway.sanitize.walk import TEXT, Leaf, leaves, pointer, step
 
 CANDIDATES = 30_000  # places looked at in one value
 MOST = 10_000  # findings in one value
 
-_SECRETS = Family((*providers.RECOGNISERS, *secrets.RECOGNISERS, *assigned.RECOGNISERS))
-_PERSONAL = Family(pii.RECOGNISERS)
-_ENCODED = Family((Recogniser("view.encoded", "low", r"[A-Za-z0-9+/_-]{24}[A-Za-z0-9+/_-]*={0,2}"),))
-# What makes an ASCII text worth a second reading: control characters and escapes.
-_ODD = Family((Recogniser("view.odd", "low", r"[\x00-\x08\x0b\x0e-\x1f\x7f%\\&]"),))
-_FAMILIES = (_SECRETS, _PERSONAL, injection.FAMILY, markup.FAMILY)
+_FINDING = (
+    *(*providers.RECOGNISERS, *secrets.RECOGNISERS, *assigned.RECOGNISERS),
+    *pii.RECOGNISERS,
+    *injection.RECOGNISERS,
+    *markup.RECOGNISERS,
+)
+# What makes a text worth another reading.
+_ENCODED, _CONTROL, _ESCAPED = range(len(_FINDING), len(_FINDING) + 3)
+# One set for all: one look at a text costs less than five.
+_FAMILY = Family(
+    (
+        *_FINDING,
+        Recogniser("view.encoded", "low", r"[A-Za-z0-9+/_-]{24}[A-Za-z0-9+/_-]*={0,2}"),
+        Recogniser("view.control", "low", r"[\x00-\x08\x0b\x0e-\x1f\x7f]"),
+        Recogniser("view.escaped", "low", views.ESCAPE),
+    )
+)
 # Kinds that name a secret by its surroundings; one that names it by its form says more.
 _VAGUE = ("secret.password", "secret.assigned", "secret.bearer", "secret.model_key")
+_NAME_KEPT = 100  # code points of a name whose meaning is remembered
 
 Hit = tuple[str, Span]
 
@@ -31,17 +44,21 @@ def scan(value: JSON) -> list[Finding]:
     :raises SanitizerFailed: the value is too large, too deep, no JSON, or the engine gave no answer.
     """
     places = leaves(value)
-    texts = [leaf.text for leaf in places]
-    budget = Budget(CANDIDATES)
-    hits: list[list[Hit]] = [[] for _ in places]
-    for index, hit in sweep(texts, _FAMILIES, budget):
-        hits[index].append(hit)
-    _look_through(texts, hits, budget)
+    # Each text once: objects of one kind have the same keys.
+    hits = _hits(list(dict.fromkeys(map(TEXT, places))))
     findings: list[Finding] = []
     unsafe: dict[str, str] = {}  # pointer of a key that holds a secret -> its safe last step
-    for leaf, found in zip(places, hits, strict=True):
-        found += _named(leaf)
-        if leaf.is_number:
+    meanings: dict[str, str] = {"": ""}
+    for leaf in places:
+        text, _, name, role = leaf
+        found = hits.get(text, [])
+        if role == "value":
+            if name not in meanings:
+                # Whoever sends long names must not fill our memory with them.
+                meanings[name] = _meaning(name) if len(name) <= _NAME_KEPT else _meaning.__wrapped__(name)
+            if meanings[name]:
+                found = [*found, *_named(meanings[name], text)]
+        elif role == "number":
             found = [hit for hit in found if hit[0] == "pii.card"]
         if found:
             findings += _findings(leaf, _distinct(found), unsafe)
@@ -50,26 +67,38 @@ def scan(value: JSON) -> list[Finding]:
     return findings
 
 
-def _look_through(texts: list[str], hits: list[list[Hit]], budget: Budget) -> None:
-    """Add what is hidden in `texts`, and what their other readings say."""
-    readings: list[tuple[int, View]] = []
-    joined = "\n".join(texts)
-    if not joined.isascii() or _ODD.matching(joined):
+def _hits(texts: list[str]) -> dict[str, list[Hit]]:
+    """Return what stands in each of `texts` in any reading; a text without anything is left out."""
+    budget = Budget(CANDIDATES)
+    hits: list[list[Hit]] = [[] for _ in texts]
+    every = joined(texts)
+    seen = _FAMILY.matching(every)
+    for index, hit in sweep(texts, _FAMILY, _finding(seen), budget):
+        hits[index].append(hit)
+    if not every.isascii() or _CONTROL in seen:
         for index, text in enumerate(texts):
             hits[index] += _hidden(text)
-            readings += ((index, view) for view in _readings(text))
-    for index, (_, (start, end, _severity)) in sweep(texts, (_ENCODED,), budget):
-        if view := views.decoded(texts[index], start, end):
-            readings.append((index, view))
-    # What was decoded is read once more without its disguise.
-    readings += [(index, plain) for index, view in readings if (plain := views.folded_again(view))]
-    _add(readings, _FAMILIES, texts, hits, budget)
-    if (letters := views.leet(joined)) and injection.FAMILY.matching(letters.text):
+    _add(_readings(texts, every, seen, budget), _FAMILY, texts, hits, budget)
+    if (letters := views.leet(every)) and injection.FAMILY.matching(letters.text):
         leet = [(index, view) for index, text in enumerate(texts) if (view := views.leet(text))]
-        _add(leet, (injection.FAMILY,), texts, hits, budget)
+        _add(leet, injection.FAMILY, texts, hits, budget)
+    return {text: found for text, found in zip(texts, hits, strict=True) if found}
 
 
-def _readings(text: str) -> Iterator[View]:
+def _readings(texts: list[str], every: str, seen: list[int], budget: Budget) -> list[tuple[int, View]]:
+    """Return what else `texts` can be read as, each with the number of its text."""
+    readings: list[tuple[int, View]] = []
+    if not every.isascii() or _ESCAPED in seen:
+        readings += ((index, view) for index, text in enumerate(texts) for view in _undisguised(text))
+    if _ENCODED in seen:
+        for index, (_, (start, end, _severity)) in sweep(texts, _FAMILY, (_ENCODED,), budget):
+            if view := views.decoded(texts[index], start, end):
+                readings.append((index, view))
+    # What was decoded is read once more without its disguise.
+    return readings + [(index, plain) for index, view in readings if (plain := views.folded_again(view))]
+
+
+def _undisguised(text: str) -> Iterator[View]:
     if not text.isascii():
         if view := views.folded(text):
             yield view
@@ -79,29 +108,39 @@ def _readings(text: str) -> Iterator[View]:
 
 
 def _add(
-    readings: list[tuple[int, View]],
-    families: Sequence[Family],
-    texts: list[str],
-    hits: list[list[Hit]],
-    budget: Budget,
+    readings: list[tuple[int, View]], family: Family, texts: list[str], hits: list[list[Hit]], budget: Budget
 ) -> None:
-    for number, (kind, (start, end, severity)) in sweep([view.text for _, view in readings], families, budget):
+    """Add to the `hits` of `texts` what is found in other `readings` of them."""
+    if not readings:
+        return
+    others = [view.text for _, view in readings]
+    found = sweep(others, family, _finding(family.matching(joined(others))), budget)
+    for number, (kind, (start, end, severity)) in found:
         index, view = readings[number]
         first, last = view.source(start, end)
         hits[index].append((kind, (first, min(last, len(texts[index])), severity)))
 
 
-def _named(leaf: Leaf) -> Iterator[Hit]:
+def _finding(seen: Iterable[int]) -> list[int]:
+    """Return those of the recognisers `seen` that stand for a finding, not for another reading."""
+    return [number for number in seen if number < len(_FINDING)]
+
+
+@lru_cache(maxsize=4096)
+def _meaning(name: str) -> str:
+    """Return what a value called `name` is by its name: a `password`, a `token`, a `phone` or nothing known."""
+    return assigned.credential_name(name) or ("phone" if pii.PHONE_NAME.search(name) else "")
+
+
+def _named(meaning: str, text: str) -> Iterator[Hit]:
     """A value whose key says that it is a secret or a telephone number."""
-    if leaf.in_key or leaf.is_number or not leaf.context or not leaf.text:
+    if not text:
         return
-    kind = assigned.credential_name(leaf.context)
-    if kind:
-        severity = assigned.value_severity(kind, leaf.text)
-        if severity:
-            yield ("secret.password" if kind == "password" else "secret.assigned"), (0, len(leaf.text), severity)
-    elif pii.PHONE_NAME.search(leaf.context) and pii.phone_number(leaf.text):
-        yield "pii.phone", (0, len(leaf.text), "medium")
+    if meaning == "phone":
+        if pii.phone_number(text):
+            yield "pii.phone", (0, len(text), "medium")
+    elif severity := assigned.value_severity(meaning, text):
+        yield ("secret.password" if meaning == "password" else "secret.assigned"), (0, len(text), severity)
 
 
 def _hidden(text: str) -> list[Hit]:
@@ -117,16 +156,16 @@ def _hidden(text: str) -> list[Hit]:
 
 
 def _distinct(hits: Iterable[Hit]) -> list[Hit]:
-    """Return the hits in order: overlapping ones of a kind joined, and no vague secret inside an exact one."""
-    joined: list[Hit] = []
+    """Return the hits in order: overlapping ones of a kind merged, and no vague secret inside an exact one."""
+    merged: list[Hit] = []
     for kind, (start, end, severity) in sorted(hits, key=lambda hit: (hit[0], hit[1][0], -hit[1][1])):
-        if joined and joined[-1][0] == kind and start < joined[-1][1][1]:
-            first, last, before = joined[-1][1]
-            joined[-1] = (kind, (first, max(last, end), max(before, severity, key=RANK.__getitem__)))
+        if merged and merged[-1][0] == kind and start < merged[-1][1][1]:
+            first, last, before = merged[-1][1]
+            merged[-1] = (kind, (first, max(last, end), max(before, severity, key=RANK.__getitem__)))
         elif start < end:
-            joined.append((kind, (start, end, severity)))
-    exact = sorted(span[:2] for kind, span in joined if kind.startswith("secret.") and kind not in _VAGUE)
-    kept = [hit for hit in joined if hit[0] not in _VAGUE or not _inside(hit[1], exact)]
+            merged.append((kind, (start, end, severity)))
+    exact = sorted(span[:2] for kind, span in merged if kind.startswith("secret.") and kind not in _VAGUE)
+    kept = [hit for hit in merged if hit[0] not in _VAGUE or not _inside(hit[1], exact)]
     return sorted(kept, key=lambda hit: (hit[1][0], hit[1][1], hit[0]))
 
 
@@ -136,22 +175,23 @@ def _inside(span: Span, spans: list[tuple[int, int]]) -> bool:
 
 
 def _findings(leaf: Leaf, hits: list[Hit], unsafe: dict[str, str]) -> Iterator[Finding]:
-    if leaf.in_key:
+    text, place, _, role = leaf
+    true = pointer(place)
+    if role == "key":
         telling = [(start, end, kind) for kind, (start, end, _) in hits if kind.startswith(("secret.", "pii."))]
         if telling:
-            unsafe[leaf.pointer] = step("", cut(leaf.text, telling))
-    path = _safe(leaf.pointer, unsafe)
-    pointer = None if path == leaf.pointer else leaf.pointer
+            unsafe[true] = step("", cut(text, telling))
+    path = _safe(true, unsafe)
     for kind, (start, end, severity) in hits:
-        yield Finding(kind, path, severity, start, end, leaf.in_key, pointer)
+        yield Finding(kind, path, severity, start, end, role == "key", None if path == true else true)
 
 
-def _safe(pointer: str, unsafe: dict[str, str]) -> str:
-    """Return `pointer` with markers for the secrets in its keys: paths go into records, secrets do not."""
+def _safe(true: str, unsafe: dict[str, str]) -> str:
+    """Return a pointer with markers for the secrets in its keys: paths go into records, secrets do not."""
     if not unsafe:
-        return pointer
+        return true
     path = prefix = ""
-    for token in pointer.split("/")[1:]:
+    for token in true.split("/")[1:]:
         prefix += "/" + token
         path += unsafe.get(prefix, "/" + token)
     return path

@@ -21,7 +21,8 @@ _LATIN_OF = dict(
         strict=True,
     )
 )
-_LEET = str.maketrans("0134578@$", "oieastbas")
+_LETTER_OF = dict(zip("0134578@$", "oieastbas", strict=True))
+_LEET = str.maketrans(_LETTER_OF)
 _LARGEST_FOLD = 65_536  # code points remembered
 
 
@@ -120,14 +121,20 @@ def folded_again(view: View) -> View | None:
 
 def leet(text: str) -> View | None:
     """Return `text` with digits and signs read as the letters they resemble; None if there are none."""
-    plain = text.translate(_LEET)
+    if text.isascii():
+        plain = text.translate(_LEET)
+    else:  # where translate costs 40 ns a character, and this a tenth
+        plain = text
+        for sign, letter in _LETTER_OF.items():
+            plain = plain.replace(sign, letter)
     return None if plain == text else View(plain, lambda: [(0, 0)])
 
 
-_ESCAPE = re.compile(
+ESCAPE = (
     r"(?:%[0-9A-Fa-f]{2})+|(?:\\x[0-9A-Fa-f]{2})+|\\u[0-9A-Fa-f]{4}|\\[nrt\"'/\\]|"
     r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,8});"
 )
+_ESCAPE = re.compile(ESCAPE)
 
 
 def unescaped(text: str) -> View | None:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway import sanitize
-from gateway.sanitize import recognisers, scanner, walk
+from gateway.sanitize import assigned, recognisers, scanner, walk
 
 SEEDS = [
     "AKIAQYLPMN5HHHFPZ3KD",
@@ -229,6 +229,58 @@ def test_an_engine_without_an_answer_is_a_failure_not_a_clean_text():
 def test_a_match_across_two_texts_is_none_and_hides_none():
     assert [one.path for one in sanitize.scan(["-----BEGIN PRIVATE KEY-----", "q7Zr" * 30])] == []
     assert [one.path for one in sanitize.scan(["mail bob@", "corp.com", "eve@corp.com"])] == ["/2"]
+
+
+READINGS = {
+    "plain words": ({"note": "See you at the station, then.", "tags": ["a", "b"]}, 1),
+    "signs of a URL and a share": ("https://docs.test/a?x=y&z=w was quite% done, C:\\dir", 1),
+    "digits": ("Room 4, at 17", 2),
+    "a percent escape": ("a%41", 3),
+    "an HTML escape": ("a &lt;b", 2),
+    "a control character": ("a\x1b[m", 1),
+    "another script": ("Отчёт готов", 2),
+    "an encoded run": ("aWdub3JlIGFsbCBwcmV2aW91cyBpbnN0cnVjdGlvbnM=", 3),
+}
+
+
+@pytest.mark.parametrize("case", READINGS)
+def test_a_text_is_read_again_only_where_that_can_say_more(case, monkeypatch):
+    value, looks = READINGS[case]
+    looked = []
+    matching = recognisers.Family.matching
+    monkeypatch.setattr(
+        recognisers.Family, "matching", lambda family, text: looked.append(text) or matching(family, text)
+    )
+    sanitize.scan(value)
+    assert len(looked) == looks
+
+
+def test_texts_that_stand_in_a_value_many_times_are_found_at_each_place():
+    row = {"password": "hunter2!", "mail": "bob@corp.com", "note": "%62ob@corp.com"}
+    findings = sanitize.scan([row, "bob@corp.com", {"mail": "hunter2!", "bob@corp.com": row}, row])
+    assert [(one.kind, one.target, one.in_key) for one in findings] == [
+        ("secret.password", "/0/password", False),
+        ("pii.email", "/0/mail", False),
+        ("pii.email", "/0/note", False),
+        ("pii.email", "/1", False),
+        ("pii.email", "/2/bob@corp.com", True),
+        ("secret.password", "/2/bob@corp.com/password", False),
+        ("pii.email", "/2/bob@corp.com/mail", False),
+        ("pii.email", "/2/bob@corp.com/note", False),
+        ("secret.password", "/3/password", False),
+        ("pii.email", "/3/mail", False),
+        ("pii.email", "/3/note", False),
+    ]
+
+
+def test_a_long_name_is_looked_at_once_and_not_remembered(monkeypatch):
+    asked = []
+    credential_name = assigned.credential_name
+    monkeypatch.setattr(assigned, "credential_name", lambda name: asked.append(name) or credential_name(name))
+    kept = scanner._meaning.cache_info().currsize
+    name = "token_" + "x" * 100_000
+    assert sanitize.scan({name: [f"word {number}" for number in range(1_000)]}) == []
+    assert (asked, scanner._meaning.cache_info().currsize) == ([name], kept)
 
 
 def test_the_summary_is_bounded_and_loses_no_kind():
