@@ -51,6 +51,9 @@ class Environment(BaseSettings):
     placet_secure_cookies: bool = Field(False, description="Send cookies over HTTPS only: set it behind TLS.")
     secret_key: str = Field("", description="Django's signing key; default: made once under PLACET_HOME/secrets.")
     database_url: str = Field("", description="postgresql://OWNER:PASSWORD@HOST/NAME; unset: embedded PostgreSQL.")
+    placet_prepared_statements: bool = Field(
+        True, description="Prepare the statements of a call; off behind a pooler that keeps none."
+    )
     broker_url: str = Field("", description="Celery's broker, redis:// or amqp://; unset: embedded Valkey.")
     cache_url: str = Field(
         "", description="redis:// of the rate tokens; unset: the broker when that is Valkey or Redis."

@@ -115,13 +115,15 @@ TEMPLATES = [
 def database(process: str) -> dict[str, Any]:
     """Return the connection of `process`: its own role and password, on the embedded server or DATABASE_URL's."""
     common: dict[str, Any] = {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "config.database",
         "CONN_MAX_AGE": None,  # opening a connection per request costs 5-7 times the rate
         "CONN_HEALTH_CHECKS": True,
         "USER": f"placet_{process}",
         "OPTIONS": {
             "application_name": f"placet {process}",
             "connect_timeout": 5,
+            # At once: only constant texts are prepared (audit.prepared).
+            "prepare_threshold": 0 if ENV.placet_prepared_statements else None,
             "options": "-c lock_timeout=5s -c idle_in_transaction_session_timeout=60s -c timezone=UTC",
         },
     }

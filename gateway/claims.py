@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 
 from audit import crash, keys
 from audit.canonical import JSON
+from audit.prepared import Prepared
 from audit.refusal import Refusal
 from audit.uuid7 import uuid7
 from gateway import calls, contract, fallbacks, holds, limits, recall
@@ -21,7 +22,7 @@ from gateway.principal import Principal
 LONGEST_KEY = 255
 HMAC_KEY = "calls.hmac"  # file of the secrets, see audit.keys
 KEPT_DAYS = 7  # a key means the same call for so long, or for the contract's dedup window if that is longer
-_INSERT = """
+_INSERT = Prepared("""
 WITH lazy AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
 INSERT INTO gateway_call (id, workspace_id, environment, agent, credential_id, key, live, fingerprint, kind, name,
     asked_session, run, correlation_id, instead_of, state, code, again, attempt, fence, lease_until, effect, release,
@@ -29,22 +30,22 @@ INSERT INTO gateway_call (id, workspace_id, environment, agent, credential_id, k
 SELECT %s, %s, %s, %s, %s, %s, true, %s, %s, %s, %s, %s, %s, %s, 'claimed', '', false, 0, 1,
     now() + %s * interval '1 s', '', '', '', now() + %s * interval '1 day' FROM lazy
 ON CONFLICT (workspace_id, credential_id, key) WHERE live DO NOTHING
-"""
-_FIND = """
+""")
+_FIND = Prepared("""
 SELECT c.id, c.fingerprint, c.state, c.again, c.attempt, c.fence, c.lease_until > now(),
        c.effect <> 'unsafe' AND coalesce(c.repeatable_until > now(), true),
        s.state IS NULL OR s.state = 'open' AND s.expires_at > now() OR s.sticky AND s.state <> 'closed',
        c.fallback <> ''
 FROM gateway_call c LEFT JOIN gateway_session s ON s.id = c.session_id
 WHERE c.workspace_id = %s AND c.credential_id = %s AND c.key = %s AND c.live
-"""
-_TAKE = """
+""")
+_TAKE = Prepared("""
 UPDATE gateway_call
 SET state = 'claimed', code = '', again = false, fence = fence + 1, finished_at = NULL,
     lease_until = now() + %s * interval '1 s'
 WHERE id = %s AND fence = %s AND state = %s AND (state <> 'claimed' OR lease_until <= now())
 RETURNING fence
-"""
+""")
 
 
 class _Row(NamedTuple):

@@ -8,6 +8,7 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from audit import crash, log
+from audit.prepared import Prepared
 from audit.refusal import Refusal, not_found
 from audit.uuid7 import uuid7
 from gateway.models import Credential, Key
@@ -25,11 +26,11 @@ SCOPES = {
     "sessions:open": "open sessions and vouch for what the user asked; never together with a call scope",
 }
 # Written at most once a minute: a row version per call would cost more than the call.
-_LAST_USED = "UPDATE gateway_key SET last_used_at = now() WHERE id = %s"
+_LAST_USED = Prepared("UPDATE gateway_key SET last_used_at = now() WHERE id = %s")
 _END_KEYS = """
 UPDATE gateway_key SET expires_at = least(expires_at, now() + %s * interval '1 s') WHERE credential_id = %s
 """
-_LOOK_UP = """
+_LOOK_UP = Prepared("""
 SELECT c.id, c.workspace_id, c.environment, c.agent, c.owner_id, c.scopes, k.id,
        k.expires_at <= now(), c.revoked_at IS NOT NULL,
        p.is_active AND m.active,
@@ -39,11 +40,11 @@ JOIN gateway_credential c ON c.id = k.credential_id
 JOIN registry_person p ON p.id = c.owner_id
 LEFT JOIN registry_membership m ON m.person_id = c.owner_id AND m.workspace_id = c.workspace_id
 WHERE k.hash = %s
-"""
+""")
 _EXECUTOR_SCOPES = ("models:call", "tools:call")
-_FIND_EXECUTOR = """
+_FIND_EXECUTOR = Prepared("""
 SELECT id FROM gateway_credential WHERE workspace_id = %s AND environment = %s AND agent = %s AND kind = 'executor'
-"""
+""")
 _MAKE_EXECUTOR = """
 INSERT INTO gateway_credential (id, workspace_id, environment, agent, kind, name, scopes, created_by, revoked_by)
 VALUES (%s, %s, %s, %s, 'executor', 'executor', %s, 'system:executor', '') ON CONFLICT DO NOTHING

@@ -1,0 +1,100 @@
+"""What our database backend does differently: prepared statements, and how it sees that a connection is gone."""
+
+import psycopg
+import pytest
+from django.db import OperationalError, close_old_connections, connection
+from django.test.utils import CaptureQueriesContext
+
+from audit.prepared import Prepared
+from config.database import base
+
+_ANY = Prepared("SELECT %s::int + 1, pg_backend_pid()")
+
+
+@pytest.fixture
+def fresh(db):
+    """A new connection."""
+    connection.close()
+    connection.ensure_connection()
+    yield connection
+    connection.close()
+
+
+def ask(statement, parameters=()):
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return cursor.fetchone()
+
+
+def prepared():
+    return [text for (text,) in many("SELECT statement FROM pg_prepared_statements")]
+
+
+def many(statement):
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        return cursor.fetchall()
+
+
+def end(pid):
+    # A role may end its own backends.
+    params = connection.get_connection_params()
+    place = {name: params[name] for name in ("dbname", "user", "password", "host")}
+    with psycopg.connect(**place) as other:
+        other.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+
+
+def begin_request():
+    """Do what a request begins with; Django's test client leaves it out."""
+    close_old_connections()
+
+
+def test_a_marked_statement_is_prepared_once_and_any_other_never(fresh):
+    assert [ask(_ANY, [number])[0] for number in range(3)] == [1, 2, 3]
+    assert ask("SELECT %s::int + 1", [1]) == (2,)
+    assert prepared() == ["SELECT $1::int + 1, pg_backend_pid()"]
+
+
+def test_both_kinds_take_turns_on_one_cursor_and_are_captured(fresh):
+    with CaptureQueriesContext(connection) as seen, connection.cursor() as cursor:
+        cursor.execute(_ANY, [1])
+        assert cursor.fetchone()[0] == 2
+        cursor.execute("SELECT %s", ["text"])
+        assert cursor.fetchone() == ("text",)
+    assert [query["sql"][:16] for query in seen.captured_queries] == ["SELECT %s::int +", "SELECT 'text'"]
+
+
+def test_a_statement_can_be_sent_without_being_prepared(fresh, monkeypatch):
+    monkeypatch.setitem(connection.settings_dict["OPTIONS"], "prepare_threshold", None)
+    connection.close()
+    assert ask(_ANY, [1])[0] == 2
+    assert prepared() == []
+
+
+def test_a_request_finds_that_the_server_has_hung_up_and_connects_again(fresh):
+    pid = ask(_ANY, [1])[1]
+    for _ in range(2):
+        begin_request()
+        assert ask(_ANY, [1])[1] == pid
+    end(pid)
+    begin_request()
+    assert ask(_ANY, [1])[1] != pid
+
+
+def test_a_connection_that_ends_within_a_request_is_an_error_and_the_next_one_is_new(fresh):
+    pid = ask(_ANY, [1])[1]
+    end(pid)
+    with pytest.raises(OperationalError):
+        ask(_ANY, [1])
+    connection.close_if_unusable_or_obsolete()
+    assert ask(_ANY, [1])[1] != pid
+
+
+def test_a_kept_connection_is_not_asked_unless_it_lay_idle_for_long(fresh, monkeypatch):
+    asked = []
+    monkeypatch.setattr(base.base.DatabaseWrapper, "is_usable", lambda self: asked.append(1) or True)
+    for seconds, times in ((float("inf"), 0), (0.0, 1)):
+        monkeypatch.setattr(base, "QUIET_SECONDS", seconds)
+        begin_request()
+        ask(_ANY, [1])
+        assert len(asked) == times
