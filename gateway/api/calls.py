@@ -4,7 +4,8 @@ from typing import Any
 from uuid import UUID
 
 import jsonschema_rs
-from django.http import HttpRequest, HttpResponse, JsonResponse
+import orjson
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -220,7 +221,9 @@ def _uuid(text: str) -> UUID:
 def _answer(request: HttpRequest, outcome: Outcome) -> HttpResponse:
     response: HttpResponse
     if outcome.status in ("finished", "parked"):
-        response = JsonResponse(document(outcome), status=200 if outcome.status == "finished" else 202)
+        # A result of 2 kB costs json twenty times what it costs orjson; what leaves here has a canonical form.
+        body, status = orjson.dumps(document(outcome)), 200 if outcome.status == "finished" else 202
+        response = HttpResponse(body, status=status, content_type="application/json")
         if outcome.status == "parked":
             response.headers["Location"] = f"{request.path}{outcome.call}/"
             response.headers["Retry-After"] = str(outcome.retry_after or recall.PARKED_SECONDS)
