@@ -3,14 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.backends.utils import CursorWrapper
 
 from audit import crash, log, receipts
 from audit.canonical import JSON
+from audit.prepared import Prepared
 from audit.uuid7 import uuid7
 from gateway import decision_logs, evidence, gist, holds, limits, sessions, tokens
 from gateway.decision import Decision
@@ -19,43 +20,9 @@ from gateway.reasons import PASSING, deny
 from registry import resolve
 
 GRACE_SECONDS = 5  # between the end of a call's deadline and the moment when its outcome counts as unknown
-# A statement of its own after the gate: it sees what was committed while we waited for it.
-_STANDING = """
-SELECT c.revoked_at IS NOT NULL, coalesce(c.expires_at <= clock_timestamp(), false),
-       s.state, s.sticky, s.expires_at <= clock_timestamp(),
-       ARRAY(SELECT l.label FROM gateway_sessionlabel l WHERE l.root_id = s.root_id ORDER BY l.label)
-FROM gateway_credential c, gateway_session s WHERE c.id = %s AND s.id = %s
-"""
-# One statement moves the call and inserts its attempt; no row means that somebody else has the claim by now.
-_DECIDE = """
-WITH moved AS (
-    UPDATE gateway_call SET state = %(state)s, code = %(code)s, again = %(again)s, attempt = %(number)s,
-        session_id = %(session)s, effect = %(effect)s, release = %(release)s, tool_digest = %(tool)s,
-        decided_record = %(record)s, outcome_record = NULL,
-        lease_until = clock_timestamp() + %(seconds)s * interval '1 s',
-        repeatable_until = CASE WHEN %(state)s = 'decided'
-            THEN coalesce(repeatable_until, clock_timestamp() + %(window)s * interval '1 s') ELSE repeatable_until END,
-        expires_at = greatest(expires_at, clock_timestamp() + coalesce(%(window)s, 0) * interval '1 s'),
-        finished_at = CASE WHEN %(state)s = 'denied' THEN clock_timestamp() END
-    WHERE id = %(call)s AND fence = %(fence)s AND state = 'claimed' RETURNING id)
-INSERT INTO gateway_attempt (id, call_id, number, fence, verdict, state, code, hold, decision_id, gist, log_state,
-    decided_record, finished_at)
-SELECT %(attempt)s, id, %(number)s, %(fence)s, %(verdict)s, %(state)s, %(code)s, %(hold)s, %(decision)s, %(gist)s,
-       CASE WHEN %(decision)s = '' THEN '' ELSE 'expected' END, %(record)s,
-       CASE WHEN %(state)s <> 'decided' THEN clock_timestamp() END FROM moved
-"""
-# A late answer is better than none: it may replace `unknown`, as long as no further attempt began.
-_FINISH = """
-WITH moved AS (
-    UPDATE gateway_call SET state = %(state)s, code = %(code)s, again = %(again)s, outcome_record = %(record)s,
-        fallback = %(fallback)s, finished_at = CASE WHEN %(state)s <> 'unknown' THEN clock_timestamp() END
-    WHERE id = %(call)s AND attempt = %(number)s AND state IN ('decided', 'unknown')
-        AND (fence = %(fence)s OR state = 'unknown')
-    RETURNING id)
-UPDATE gateway_attempt a SET state = %(state)s, code = %(code)s, outcome_record = %(record)s,
-    finished_at = clock_timestamp()
-FROM moved WHERE a.call_id = moved.id AND a.number = %(number)s
-"""
+# Functions of migration 0012. What the first one returns says why nothing was changed.
+_DECIDE = Prepared(f"SELECT gateway_decide({', '.join(['%s'] * 29)})")
+_FINISH = Prepared(f"SELECT gateway_finish({', '.join(['%s'] * 10)})")
 _LOSE = """
 UPDATE gateway_call SET state = 'unknown', code = 'outcome_unknown', fence = fence + 1, outcome_record = %s
 WHERE id = %s AND fence = %s AND state = 'decided' AND lease_until <= clock_timestamp()
@@ -64,6 +31,14 @@ WHERE id = %s AND fence = %s AND state = 'decided' AND lease_until <= clock_time
 
 class Overtaken(Exception):
     """Our lease ran out and somebody else has the call: what we know of it counts no more."""
+
+
+class _Refused(Exception):
+    """The gate is shut for this call."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,54 +59,10 @@ def decide(facts: Facts, decision: Decision, *, seconds: float) -> Decided:
     :param seconds: how long the execution may take; the lease runs that long and GRACE_SECONDS more.
     :raises Overtaken: somebody else has the claim; nothing was recorded.
     """
-    approval = facts.claim.approval
-    with transaction.atomic(), connection.cursor() as cursor:
-        if decision.allow and (code := _stopped(cursor, facts)):
-            decision = deny(code)
-        verdict = _verdict(facts, decision)
-        code = "" if verdict == "allow" else _code(decision, verdict)
-        again = verdict == "deny" and (decision.failure is not None or code in PASSING)
-        entry = evidence.append_decided(facts, decision, verdict, code)
-        hold = None
-        if approval is not None and (not again or code == "hold_void"):
-            used = holds.consume(cursor, approval, "released" if verdict == "allow" else "void")
-            if verdict == "allow" and not used:
-                raise Overtaken  # it was locked and looked at: this cannot be, and must not pass if it is
-        if verdict == "hold":
-            hold = holds.park(cursor, facts, decision, entry.id)
-        state = {"allow": "decided", "deny": "denied", "hold": "parked"}[verdict]
-        cursor.execute(
-            _DECIDE,
-            {
-                "call": facts.claim.id,
-                "fence": facts.claim.fence,
-                "number": facts.claim.number,
-                "attempt": uuid7(),
-                "state": state,
-                "verdict": verdict,
-                "code": code,
-                "again": again,
-                "session": facts.session.id if facts.session else None,
-                "effect": facts.effect,
-                "release": facts.release.digest if facts.release else "",
-                "tool": facts.contract.digest if facts.contract else "",
-                "record": entry.id,
-                "hold": approval.id if approval else None,
-                "decision": facts.answered.decision_id if facts.answered else "",
-                "gist": _gist(facts),
-                "seconds": seconds + GRACE_SECONDS,
-                "window": _window(facts),
-            },
-        )
-        if cursor.rowcount != 1:
-            raise Overtaken
-        if verdict == "allow":
-            sessions.label(cursor, facts.resolved.session.root, evidence.labels(decision), call=facts.claim.id)
-            tokens.keep(cursor, facts)
-        else:
-            limits.settle(cursor, facts.claim.id, limits.NOTHING)
-    crash.point("gateway.decided")
-    return Decided(verdict, decision, code, again, receipts.issue(entry), hold)
+    try:
+        return _decide(facts, decision, seconds)
+    except _Refused as refused:
+        return _decide(facts, deny(refused.code), seconds)
 
 
 def finish(
@@ -175,22 +106,11 @@ def finish(
                 "outcome": log.Sealed(dict(outcome), facts.subject),
             },
         )
-        cursor.execute(
-            _FINISH,
-            {
-                "call": claim.id,
-                "fence": claim.fence,
-                "number": claim.number,
-                "state": state,
-                "code": code,
-                "again": again,
-                "fallback": fallback,
-                "record": entry.id,
-            },
-        )
-        if cursor.rowcount != 1:
+        used: Sequence[Any] = usage if usage is not None else (None, None)
+        ended: list[Any] = [claim.id, claim.fence, claim.number, state, code, again, fallback, entry.id]
+        cursor.execute(_FINISH, [*ended, *used])
+        if cursor.fetchone()[0] is not True:
             raise Overtaken
-        limits.settle(cursor, claim.id, usage)
     crash.point("gateway.completed")
     return receipts.issue(entry)
 
@@ -266,29 +186,61 @@ def sweep(now: datetime) -> dict[str, int]:
     return swept
 
 
-def _stopped(cursor: CursorWrapper, facts: Facts) -> str | None:
-    """Share the gate that stops and revocations shut; return why the call may not run any more, None if it may.
+def _decide(facts: Facts, decision: Decision, seconds: float) -> Decided:
+    """Commit one decision. :raises _Refused: it was an allow, and something committed before forbids it now."""
+    claim = facts.claim
+    approval = claim.approval
+    verdict = _verdict(facts, decision)
+    code = "" if verdict == "allow" else _code(decision, verdict)
+    again = verdict == "deny" and (decision.failure is not None or code in PASSING)
+    with transaction.atomic(), connection.cursor() as cursor:
+        if decision.allow and approval is not None and not holds.lock(cursor, approval):
+            raise _Refused("hold_void")
+        entry = evidence.append_decided(facts, decision, verdict, code)
+        hold = None
+        if approval is not None and (not again or code == "hold_void"):
+            used = holds.consume(cursor, approval, "released" if verdict == "allow" else "void")
+            if verdict == "allow" and not used:
+                raise Overtaken  # it was locked and looked at: this cannot be, and must not pass if it is
+        if verdict == "hold":
+            hold = holds.park(cursor, facts, decision, entry.id)
+        # The gate comes last of our locks: nobody behind it waits for a row of ours.
+        state = {"allow": "decided", "deny": "denied", "hold": "parked"}[verdict]
+        moved: list[Any] = [claim.id, claim.fence, claim.number, uuid7(), state, verdict, code, again]
+        ran: list[Any] = [facts.effect, *_digests(facts)]
+        said: list[Any] = [facts.answered.decision_id if facts.answered else "", _gist(facts)]
+        held: list[Any] = [entry.id, approval.id if approval else None]
+        lasts: list[Any] = [seconds + GRACE_SECONDS, _window(facts)]
+        cursor.execute(_DECIDE, [*_gate(facts, decision), *moved, *ran, *held, *said, *lasts])
+        refused = cursor.fetchone()[0]
+        if refused == "overtaken":
+            raise Overtaken
+        if refused is not None:
+            raise _Refused(refused)
+        if verdict == "allow":
+            sessions.label(cursor, facts.resolved.session.root, evidence.labels(decision), call=claim.id)
+            tokens.keep(cursor, facts)
+    crash.point("gateway.decided")
+    return Decided(verdict, decision, code, again, receipts.issue(entry), hold)
 
-    The gate comes last of our locks: nobody behind it waits for a row of ours.
+
+def _gate(facts: Facts, decision: Decision) -> list[Any]:
+    """Return the gate that stops and revocations shut, as gateway_decide takes it. A denial passes without one.
+
+    A release decides on the session as it is now: labels that came since the input was built make it stale.
     """
-    at, approval = facts.resolved, facts.claim.approval
-    if approval is not None and not holds.lock(cursor, approval):
-        return "hold_void"
-    code = resolve.lock_shared(at.release, agent=at.release.agent, tool=at.contract.name, cursor=cursor)
-    if code:
-        return code
-    cursor.execute(_STANDING, [facts.principal.id, at.session.id])
-    revoked, expired, state, sticky, over, labels = cursor.fetchone()
-    if revoked or expired:
-        return "credential_revoked" if revoked else "credential_expired"
-    if state != "open" or over:
-        if sticky and state == "expired":
-            return "release_changed"  # another call has found a new release and went on in a new session
-        return "session_closed" if state == "closed" else "session_expired"
-    # A release decides on the session as it is now: labels that came since the input was built make it stale.
-    if approval is not None and tuple(labels) != at.session.labels:
-        return "release_changed"
-    return None
+    session = facts.session.id if facts.session else None
+    if not decision.allow:
+        return [*[None] * resolve.GATE, facts.principal.id, session, None]
+    at = facts.resolved
+    labels = list(at.session.labels) if facts.claim.approval is not None else None
+    gate = resolve.gate(at.release, agent=at.release.agent, tool=at.contract.name)
+    return [*gate, facts.principal.id, session, labels]
+
+
+def _digests(facts: Facts) -> tuple[str, str]:
+    """Return the digests of release and contract, empty as far as the call did not come."""
+    return facts.release.digest if facts.release else "", facts.contract.digest if facts.contract else ""
 
 
 def _gist(facts: Facts) -> str:

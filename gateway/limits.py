@@ -14,6 +14,7 @@ from django.db.backends.utils import CursorWrapper
 
 from audit import canonical, crash
 from audit.canonical import JSON
+from audit.prepared import Prepared
 from audit.refusal import Refusal
 from audit.uuid7 import uuid7
 from gateway import allowance, breakers, rates, upstreams
@@ -24,7 +25,7 @@ _NO_LIMIT = 2**62
 _BYTES_PER_TOKEN = 2
 # All counters of a call or none: `fits` looks at the rows as they are under the lock. The tool's breaker, and how busy
 # its upstream is, are read along with them, so that a call of a healthy tool costs no statement more.
-_TAKE = """
+_TAKE = Prepared("""
 WITH locked AS (
     SELECT id, calls, under_way, tokens, cost_micro_usd,
            ceil(extract(epoch FROM coalesce(waits_since, clock_timestamp()) - started_at) - waited_ms / 1000.0)::bigint
@@ -51,29 +52,18 @@ SELECT locked.id, locked.calls + %(first)s, under_way + 1, tokens + %(tokens)s, 
        (SELECT count(*) FROM gateway_lease l WHERE l.upstream = %(upstream)s AND l.until > now()),
        b.state, b.failures, b.generation, extract(epoch FROM b.probe_at - now())
 FROM locked CROSS JOIN fits LEFT JOIN gateway_breaker b ON b.id = %(breaker)s
-"""
+""")
 _MAKE = """
 INSERT INTO gateway_counter (id, workspace_id, scope, calls, under_way, tokens, cost_micro_usd)
 VALUES (%s, %s, %s, 0, 0, 0, 0) ON CONFLICT (id) DO NOTHING
 """
-# Deleting the lease is what gives it back: whoever deletes it does so once.
-_SETTLE = """
-WITH gone AS (DELETE FROM gateway_lease WHERE {which} RETURNING counters, tokens, cost_micro_usd),
-     locked AS (SELECT c.id FROM gateway_counter c WHERE c.id IN (SELECT unnest(counters) FROM gone)
-                ORDER BY c.id FOR UPDATE)
-UPDATE gateway_counter c
-SET under_way = greatest(c.under_way - 1, 0),
-    tokens = greatest(c.tokens - gone.tokens + coalesce(%(tokens)s, gone.tokens), 0),
-    cost_micro_usd = greatest(c.cost_micro_usd - gone.cost_micro_usd + coalesce(%(cost)s, gone.cost_micro_usd), 0)
-FROM gone, locked WHERE c.id = ANY(gone.counters) AND c.id = locked.id
-"""
+_SETTLE = Prepared("SELECT gateway_settle(%s, %s, %s)")  # migration 0012
 _PAUSE = "UPDATE gateway_counter SET waits_since = coalesce(waits_since, clock_timestamp()) WHERE id = %s"
 _RESUME = """
 UPDATE gateway_counter SET waits_since = NULL,
     waited_ms = waited_ms + greatest(0, round(extract(epoch FROM clock_timestamp() - waits_since) * 1000))::bigint
 WHERE id = %s AND waits_since IS NOT NULL
 """
-_SETTLE_CALL = _SETTLE.format(which="call = %(call)s")
 _LEAKED = """
 SELECT l.call, coalesce(c.state <> 'claimed', true) FROM gateway_lease l LEFT JOIN gateway_call c ON c.id = l.call
 WHERE l.until < now() AND (%(counter)s::uuid IS NULL OR %(counter)s = ANY(l.counters)) ORDER BY l.until LIMIT 1000
@@ -207,7 +197,7 @@ def used(contract: Contract, usage: Mapping[str, JSON] | None) -> Usage | None:
 def settle(cursor: CursorWrapper, call: UUID, usage: Usage | None) -> None:
     """Turn the reservation of `call` into use, in the caller's transaction. None: all of it counts as used."""
     tokens, cost = usage if usage is not None else (None, None)
-    cursor.execute(_SETTLE_CALL, {"call": call, "tokens": tokens, "cost": cost})
+    cursor.execute(_SETTLE, [call, tokens, cost])
 
 
 def pause(counter: UUID) -> None:

@@ -4,7 +4,7 @@ Labels belong to the tree of a root session. A session that an agent opens for i
 credential's sticky session, so only somebody who may vouch for a user starts with no labels.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from audit import crash, log, sealed
+from audit.prepared import Prepared
 from audit.refusal import Refusal
 from audit.uuid7 import uuid7
 from gateway.models import Session
@@ -26,17 +27,27 @@ LONGEST = timedelta(hours=24)
 IDLE = timedelta(hours=1)  # without a call, and without a hold that waits for a person
 _LONGEST_REQUEST = 100_000  # characters
 _COLUMNS = """
-SELECT s.id, s.root_id, s.release, s.state, s.credential_id, s.opener, s.on_behalf_of, s.sticky,
+s.id, s.root_id, s.release, s.state, s.credential_id, s.opener, s.on_behalf_of, s.sticky,
        s.expires_at <= now()
            OR coalesce(coalesce(c.touched_at, s.opened_at) + s.idle_seconds * interval '1 s' <= now(), false)
                AND NOT EXISTS (SELECT FROM gateway_hold h JOIN gateway_call held ON held.id = h.call_id
                                WHERE held.session_id = s.id AND h.state IN ('open', 'approved')
                                  AND h.expires_at > now()),
        ARRAY(SELECT l.label FROM gateway_sessionlabel l WHERE l.root_id = s.root_id ORDER BY l.label)
-FROM gateway_session s LEFT JOIN gateway_counter c ON c.id = s.id
 """
-_NAMED = _COLUMNS + "WHERE s.id = %s AND s.workspace_id = %s AND s.environment = %s AND s.agent = %s"
-_STICKY = _COLUMNS + "WHERE s.credential_id = %s AND s.sticky AND s.state = 'open'"
+_FROM = "FROM gateway_session s LEFT JOIN gateway_counter c ON c.id = s.id"
+_IS_STICKY = "s.credential_id = %s AND s.sticky AND s.state = 'open'"
+_STICKY = Prepared(f"SELECT {_COLUMNS} {_FROM} WHERE {_IS_STICKY}")
+# What is live and the session, in one statement; the columns of the release come first.
+_LIVE = Prepared(
+    f"SELECT live.*, {_COLUMNS} FROM registry_resolve(%s, %s, %s, NULL) AS live "  # noqa: S608 - constants
+    f"LEFT JOIN (gateway_session s LEFT JOIN gateway_counter c ON c.id = s.id) ON {_IS_STICKY}"
+)
+_NAMED = Prepared(
+    f"SELECT kept.*, {_COLUMNS} {_FROM} "
+    "LEFT JOIN registry_resolve(%s, %s, NULL, s.release) AS kept ON true "
+    "WHERE s.id = %s AND s.workspace_id = %s AND s.environment = %s AND s.agent = %s"
+)
 _BIND = "UPDATE gateway_session SET credential_id = %s WHERE id = %s AND credential_id IS NULL"
 _END = "UPDATE gateway_session SET state = %s, closed_at = now() WHERE id = %s AND state = 'open'"
 # A sticky session that ran out hands its tree, and so its labels, to the next; one that a person closed does not.
@@ -96,13 +107,17 @@ def enter(principal: Principal, asked: UUID | None, *, now: datetime, correlatio
 
     :raises Refusal: session_unknown, session_closed, session_expired, or as registry.resolve.
     """
+    workspace, environment, agent = principal.workspace, principal.environment, principal.agent
     if asked is not None:
-        found = _named(principal, asked)
-        return _entered(found), resolve.pinned(principal.workspace, principal.environment, found.release)
-    if principal.agent is None:
+        found, kept = _named(principal, asked)
+        return _entered(found), resolve.read(kept, workspace, environment, agent=None)
+    if agent is None:
         raise Refusal("session_unknown", "A person calls no tools; open a session for an agent.", status=403)
-    release = resolve.live(principal.workspace, principal.environment, principal.agent)
-    stuck = _sticky(principal.id)
+    with connection.cursor() as cursor:
+        cursor.execute(_LIVE, [workspace, environment, agent, principal.id])
+        row = cursor.fetchone()
+    release = resolve.read(row and row[: resolve.FOUND], workspace, environment, agent=agent)
+    stuck = _Found(*row[resolve.FOUND :]) if row[resolve.FOUND] is not None else None
     if stuck is None or stuck.over or stuck.release != release.digest:
         stuck = _stick(principal, release, stuck, now=now, correlation_id=correlation_id)
     return _entered(stuck), release
@@ -252,15 +267,19 @@ def policies_in_use(environment: UUID, using: str) -> set[str]:
     return {row.policy for row in rows}
 
 
-def _named(principal: Principal, asked: UUID) -> _Found:
+def _named(principal: Principal, asked: UUID) -> tuple[_Found, Sequence[Any]]:
+    """Return a session that the caller may use, and what registry_resolve says of its release."""
+    at: list[Any] = [principal.workspace, principal.environment]
+    given = [*at, asked, *at, principal.agent]
     with connection.cursor() as cursor:
-        cursor.execute(_NAMED, [asked, principal.workspace, principal.environment, principal.agent])
+        cursor.execute(_NAMED, given)
         row = cursor.fetchone()
-        found = row and _Found(*row)
+        found = row and _Found(*row[resolve.FOUND :])
         if found and found.credential is None and found.state == "open":
             cursor.execute(_BIND, [principal.id, asked])
-            cursor.execute(_NAMED, [asked, principal.workspace, principal.environment, principal.agent])
-            found = _Found(*cursor.fetchone())
+            cursor.execute(_NAMED, given)
+            row = cursor.fetchone()
+            found = _Found(*row[resolve.FOUND :])
     # One answer for what does not exist, is another's, or is the sticky one, which goes without a name.
     if not found or found.credential != principal.id or found.sticky:
         raise Refusal("session_unknown", "There is no such session for this credential.", status=403, field="session")
@@ -268,7 +287,7 @@ def _named(principal: Principal, asked: UUID) -> _Found:
         raise Refusal("session_closed", "The session was closed; open a new one.", status=403, field="session")
     if found.state == "expired" or found.over:
         raise Refusal("session_expired", "The session has expired; open a new one.", status=403, field="session")
-    return found
+    return found, row[: resolve.FOUND]
 
 
 def _sticky(credential: UUID) -> _Found | None:

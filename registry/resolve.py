@@ -1,7 +1,7 @@
 """What is live, for the line of calls: raw cursors, one query a call, immutable content cached by digest."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from types import MappingProxyType
@@ -11,6 +11,7 @@ from uuid import UUID
 from django.db import connections
 
 from audit import canonical
+from audit.prepared import Prepared
 from audit.refusal import Refusal, not_found
 from registry import locks
 
@@ -70,8 +71,10 @@ _cache: OrderedDict[tuple[UUID, str], _Parts] = OrderedDict()
 _cache_lock = Lock()
 
 # Both functions are in migration 0005: PL/pgSQL keeps their plans.
-_FIND = "SELECT * FROM registry_resolve(%s, %s, %s, %s)"
-_SHARE = "SELECT registry_share_gate(%s, %s, %s, %s, %s, %s, %s, %s, %s)"
+FOUND = 8  # columns of registry_resolve, which may stand in a statement of who needs more; `read` takes them
+_FIND = Prepared("SELECT * FROM registry_resolve(%s, %s, %s, %s)")
+GATE = 9  # parameters of registry_share_gate, which `gate` returns
+_SHARE = Prepared("SELECT registry_share_gate(%s, %s, %s, %s, %s, %s, %s, %s, %s)")
 _PARTS = """
 SELECT version.id, version.kind, version.name, version.digest, version.content
   FROM registry_version AS version
@@ -108,30 +111,23 @@ def by_digest(workspace: UUID, digest: str, *, using: str = "default") -> Mappin
     return {"kind": row[0], "name": row[1], "content": _loads(row[2])}
 
 
-def lock_shared(release: Release, *, agent: str, tool: str, cursor: Any) -> str | None:
-    """Share the gate (registry.locks) until the caller's transaction ends, and say what came before: a stop, a
-    revocation or another baseline. Whatever comes later waits for this decision.
+def gate(release: Release, *, agent: str, tool: str) -> list[Any]:
+    """Return the GATE parameters of registry_share_gate for a call of `tool`: a tool's or model's name.
 
-    :param tool: name of the tool or model that is called.
-    :param cursor: of the deciding transaction.
-    :return: None, or why the call is denied: stopped, version_revoked, break_glass_expired, or release_changed: it
-        was decided under another baseline than the one in force, so the caller decides again.
+    That function shares the gate (registry.locks) until the deciding transaction ends, and says what came before: a
+    stop, a revocation or another baseline. Whatever comes later waits for this decision. It returns null, or why the
+    call is denied: stopped, version_revoked, break_glass_expired, or release_changed: it was decided under another
+    baseline than the one in force, so the caller decides again.
     """
-    parts = _cache.get((release.workspace, release.digest)) or _load(release.workspace, release.digest, None, cursor)
-    cursor.execute(
-        _SHARE,
-        [
-            locks.gate_key(release.workspace),
-            release.workspace,
-            release.environment_id,
-            release.slot_id,
-            parts.always[0],
-            [*parts.always, *parts.called.get(tool, ())],
-            agent,
-            tool,
-            release.baseline,
-        ],
-    )
+    parts = _cache.get((release.workspace, release.digest)) or _load(release.workspace, release.digest, None, "default")
+    where = [locks.gate_key(release.workspace), release.workspace, release.environment_id, release.slot_id]
+    versions = [parts.always[0], [*parts.always, *parts.called.get(tool, ())]]
+    return [*where, *versions, agent, tool, release.baseline]
+
+
+def lock_shared(release: Release, *, agent: str, tool: str, cursor: Any) -> str | None:
+    """Share the gate alone, in the caller's transaction. :return: as registry_share_gate, see `gate`."""
+    cursor.execute(_SHARE, gate(release, agent=agent, tool=tool))
     reason: str | None = cursor.fetchone()[0]
     return reason
 
@@ -142,16 +138,18 @@ def forget() -> None:
         _cache.clear()
 
 
-def _release(workspace: UUID, environment: str, *, agent: str | None, digest: str | None, using: str) -> Release:
-    with connections[using].cursor() as cursor:
-        cursor.execute(_FIND, [workspace, environment, agent, digest])
-        row = cursor.fetchone()
-        if row is None:
-            name = f"agent {agent!r}" if agent is not None else "this release"
-            detail = f"Nothing is live for {name} in the environment {environment!r}; activate a release there."
-            raise Refusal("no_live_release", detail, status=409)
-        environment_id, revision, slot_id, version_id, found, baseline, agreed, revoked = row
-        parts = _cache.get((workspace, found)) or _load(workspace, found, version_id, cursor)
+def read(
+    row: Sequence[Any] | None, workspace: UUID, environment: str, *, agent: str | None, using: str = "default"
+) -> Release:
+    """Return the release that the FOUND columns of registry_resolve tell of.
+
+    :param row: None, or nothing but nulls: none was found.  :raises Refusal: as `live`.
+    """
+    if row is None or row[0] is None:
+        detail = f"Nothing is live for {_called(agent)} in the environment {environment!r}; activate a release there."
+        raise Refusal("no_live_release", detail, status=409)
+    environment_id, revision, slot_id, version_id, found, baseline, agreed, revoked = row
+    parts = _cache.get((workspace, found)) or _load(workspace, found, version_id, using)
     if not agreed:
         detail = "What stands there was live by break-glass, and its time is over; activate an approved release."
         raise Refusal("break_glass_expired", detail, status=409)
@@ -179,12 +177,26 @@ def _release(workspace: UUID, environment: str, *, agent: str | None, digest: st
     )
 
 
-def _load(workspace: UUID, digest: str, version_id: UUID | None, cursor: Any) -> _Parts:
-    if version_id is None:
-        cursor.execute("SELECT id FROM registry_version WHERE workspace_id = %s AND digest = %s", [workspace, digest])
-        version_id = cursor.fetchone()[0]
-    cursor.execute(_PARTS, {"id": version_id})
-    rows = {row[0]: Contract(row[1], row[2], row[3], MappingProxyType(_loads(row[4]))) for row in cursor.fetchall()}
+def _called(agent: str | None) -> str:
+    return "this release" if agent is None else f"agent {agent!r}"
+
+
+def _release(workspace: UUID, environment: str, *, agent: str | None, digest: str | None, using: str) -> Release:
+    with connections[using].cursor() as cursor:
+        cursor.execute(_FIND, [workspace, environment, agent, digest])
+        row = cursor.fetchone()
+    return read(row, workspace, environment, agent=agent, using=using)
+
+
+def _load(workspace: UUID, digest: str, version_id: UUID | None, using: str) -> _Parts:
+    with connections[using].cursor() as cursor:
+        if version_id is None:
+            cursor.execute(
+                "SELECT id FROM registry_version WHERE workspace_id = %s AND digest = %s", [workspace, digest]
+            )
+            version_id = cursor.fetchone()[0]
+        cursor.execute(_PARTS, {"id": version_id})
+        rows = {row[0]: Contract(row[1], row[2], row[3], MappingProxyType(_loads(row[4]))) for row in cursor.fetchall()}
     agent = rows.pop(version_id)
     by_kind: dict[str, dict[str, Contract]] = {"tool": {}, "model": {}, "prompt": {}, "policy": {}}
     called: dict[str, tuple[UUID, ...]] = {}

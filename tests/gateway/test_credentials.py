@@ -19,7 +19,7 @@ from tests.gateway.stage import DURING, at_once, effects, fresh, query
 
 _WAITING = """
 SELECT 1 FROM pg_stat_activity
-WHERE usename = 'placet_web' AND wait_event_type = 'Lock' AND query LIKE '%%registry_share_gate%%'
+WHERE usename = 'placet_web' AND wait_event_type = 'Lock' AND query LIKE '%%gateway_decide%%'
 """
 
 EXECUTOR = {"environment": "development", "agent": "steward", "correlation_id": "test"}
