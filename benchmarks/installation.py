@@ -8,6 +8,7 @@ from pathlib import Path
 import psycopg
 
 from benchmarks.bare import TABLE
+from benchmarks.tool_server import ToolServer
 from config.embedded import postgres
 from config.stack import Stack
 from config.supervisor import Child, python
@@ -18,7 +19,9 @@ PATIENCE = 180.0  # seconds until everything runs: a busy machine is slow to sta
 
 
 class Installation(Stack):
-    """A started stack with the anchors' table."""
+    """A started stack with the anchors' table, and the tool server beside it."""
+
+    tool_server: ToolServer | None = None
 
     def __enter__(self) -> "Installation":
         try:
@@ -54,7 +57,8 @@ class Installation(Stack):
 
     def roots(self) -> Mapping[str, int]:
         """Return the pid at the root of each process's tree, by name."""
-        return {name: pid for name, pid in self.pids.items() if name != "supervisor"}
+        ours = {name: pid for name, pid in self.pids.items() if name != "supervisor"}
+        return ours if self.tool_server is None else ours | {"tool server": self.tool_server.process.pid}
 
     def _migrate(self) -> None:
         # In a process of its own: this one is connected as placet_web.

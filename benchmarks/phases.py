@@ -25,7 +25,7 @@ VALUES (uuidv7(), '00000000-0000-7000-8000-000000000000', convert_to(repeat('x',
 
 @dataclass(frozen=True)
 class Phase:
-    """One kind of load. `path` is empty for pgbench; `one_session`: all connections share a credential."""
+    """One kind of load. `path` and `sdk` are empty for pgbench; `one_session`: all connections share a credential."""
 
     name: str
     connections: int
@@ -33,6 +33,7 @@ class Phase:
     tool: str = ""
     expect: int = 200
     one_session: bool = False
+    sdk: bool = False  # asked by the MCP SDK's client, at the tool server itself
 
     @property
     def key(self) -> str:
@@ -73,17 +74,21 @@ PHASES = (
     Phase("bare view", 1, "/bare/"),
     Phase("governed call", 1, "/api/v1/tool-calls/", workspace.ALLOWED),
     Phase("denied call", 1, "/api/v1/tool-calls/", workspace.DENIED, 403),
+    Phase("MCP server, no gateway", 1, tool=workspace.ALLOWED, sdk=True),
+    Phase("governed call, MCP hop", 1, "/api/v1/tool-calls/", workspace.REMOTE),
     Phase("commits (pgbench)", 16),
     Phase("bare view", 16, "/bare/"),
     Phase("governed call", 16, "/api/v1/tool-calls/", workspace.ALLOWED),
     Phase("governed call, one session", 16, "/api/v1/tool-calls/", workspace.ALLOWED, one_session=True),
     Phase("denied call", 16, "/api/v1/tool-calls/", workspace.DENIED, 403),
+    Phase("MCP server, no gateway", 16, tool=workspace.ALLOWED, sdk=True),
+    Phase("governed call, MCP hop", 16, "/api/v1/tool-calls/", workspace.REMOTE),
 )
 
 
 def measure(phase: Phase, installation: Installation, site: workspace.Site, into: Measured, *, seconds: float) -> None:
     """Load the installation once as `phase` says and add what came of it."""
-    if phase.path:
+    if phase.path or phase.sdk:
         _ask(phase, installation, site, into, seconds)
     else:
         _commit(phase, installation, into, seconds)
@@ -91,18 +96,20 @@ def measure(phase: Phase, installation: Installation, site: workspace.Site, into
 
 def _ask(phase: Phase, installation: Installation, site: workspace.Site, into: Measured, seconds: float) -> None:
     count = min(_CLIENTS, phase.connections)
-    clients = [_client() for _ in range(count)]
+    clients = [_client("benchmarks.mcp_load" if phase.sdk else "benchmarks.load") for _ in range(count)]
     for client in clients:
         assert client.stdout is not None
         client.stdout.readline()  # it has started
     start = time.monotonic() + WARM_SECONDS
+    at_tool = installation.tool_server if phase.sdk else None
+    port = at_tool.port if at_tool else installation.environment.port
     threads = phase.connections // count
     for number, client in enumerate(clients):
         keys = site.keys[:1] if phase.one_session else site.keys[number * threads : (number + 1) * threads]
         order = {
             "name": f"{os.getpid()}-{time.time_ns()}-{number}",
             "host": installation.environment.placet_bind,
-            "port": installation.environment.port,
+            "port": port,
             "path": phase.path,
             "keys": keys,
             "body": {"name": phase.tool, "arguments": tools.ARGUMENTS},
@@ -154,10 +161,8 @@ def _commit(phase: Phase, installation: Installation, into: Measured, seconds: f
     _account(into, spent, len(logged) / whole)
 
 
-def _client() -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.load"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+def _client(module: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def _account(into: Measured, spent: machine.Used, rate: float) -> None:

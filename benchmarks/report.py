@@ -40,14 +40,21 @@ def ratios(phases: dict[str, Any]) -> list[dict[str, Any]]:
         rows.append((f"governed (two commits) / pgbench, calls/s, c={count}", _rate(call, commits), ""))
         goal = "<= 6" if count == 1 else ""
         rows.append((f"governed p50 / one commit's p50, c={count}", call["p50_ms"] / commits["p50_ms"], goal))
+        hop, alone = phases[f"governed call, MCP hop c={count}"], phases[f"MCP server, no gateway c={count}"]
+        rows.append((f"governed over MCP / MCP server alone, calls/s, c={count}", _rate(hop, alone), ""))
+        goal = "<= 4" if count == 1 else ""
+        rows.append((f"governed call, p50 in ms, c={count}", call["p50_ms"], goal))
+        goal = ">= 300" if count == 16 else ""
+        rows.append((f"governed calls/s, c={count}", call["per_second"], goal))
+        rows.append((f"our CPU ms a call with an MCP hop, c={count}", server(hop), "<= 2.5"))
     shared = phases["governed call, one session c=16"]
     rows.append(("one session / sixteen, calls/s, c=16", _rate(shared, phases["governed call c=16"]), ""))
     return [{"ratio": name, "value": round(value, 3), "goal": goal} for name, value, goal in rows]
 
 
 def server(phase: dict[str, Any]) -> float:
-    """Return the CPU milliseconds a call of everything but the client."""
-    return float(sum(value for name, value in phase["cpu_ms"].items() if name != "client"))
+    """Return our CPU milliseconds a call: of everything but the client and the tool server."""
+    return float(sum(value for name, value in phase["cpu_ms"].items() if name not in ("client", "tool server")))
 
 
 def _rate(one: dict[str, Any], other: dict[str, Any]) -> float:
@@ -56,8 +63,22 @@ def _rate(one: dict[str, Any], other: dict[str, Any]) -> float:
 
 def _phases(phases: dict[str, Any]) -> Table:
     table = Table(title="Load over HTTP (CPU: ms a call)")
-    for name in ("", "/s", "rounds", "p50 ms", "p99 ms", "errors", "web", "evaluators", "postgres", "log", "other"):
+    for name in (
+        "",
+        "/s",
+        "rounds",
+        "p50 ms",
+        "p99 ms",
+        "errors",
+        "web",
+        "evaluators",
+        "postgres",
+        "log",
+        "other",
+        "ours",
+    ):
         table.add_column(name, justify="left" if not name else "right")
+    table.add_column("tool", justify="right")
     table.add_column("client", justify="right")
     table.add_column("foreign", justify="right")
     for name, phase in phases.items():
@@ -71,7 +92,7 @@ def _phases(phases: dict[str, Any]) -> Table:
             f"{phase['p50_ms']:.2f}",
             f"{phase['p99_ms']:.2f}",
             str(sum(phase["errors"].values())),
-            *(f"{each:.2f}" for each in [*spent, cpu.get("client", 0.0)]),
+            *(f"{each:.2f}" for each in [*spent, sum(spent), cpu.get("tool server", 0.0), cpu.get("client", 0.0)]),
             f"{phase['foreign']:.0%}",
         )
     return table

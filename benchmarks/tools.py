@@ -3,14 +3,9 @@
 from collections.abc import Mapping
 
 from audit.canonical import JSON
+from benchmarks.mcp_server import COMMIT
 from gateway.transport.python import register
 
-_COMMIT = {
-    "author": "Ada Example",
-    "date": "2026-03-02T10:15:00Z",
-    "subject": "Keep the index and the journal in step when a segment is rotated",
-    "body": "The journal was rotated before the index was flushed, so a reader could miss the end of a segment.",
-}
 ARGUMENTS: dict[str, JSON] = {
     "repository": "warehouse",
     "query": "segment rotation",
@@ -46,4 +41,4 @@ CONTRACT: dict[str, JSON] = {
 @register("commits")
 def commits(arguments: Mapping[str, JSON], key: str) -> JSON:
     """Return `count` commits, 270 bytes each."""
-    return {"commits": [_COMMIT | {"number": number} for number in range(arguments["count"])]}
+    return {"commits": [COMMIT | {"number": number} for number in range(arguments["count"])]}

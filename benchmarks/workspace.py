@@ -13,7 +13,7 @@ from registry import activations, approvals, policies, proposals, versions, work
 from registry.models import Environment, Person, Version, Workspace
 
 ENVIRONMENT = "development"
-ALLOWED, DENIED = "commits", "rewrite"
+ALLOWED, DENIED, REMOTE = "commits", "rewrite", "remote"
 _HOW = "benchmark"
 # Bounds are there, so that the line has its work with them, but are never reached.
 _BUDGETS = {"steps": 1_000_000_000, "seconds": 1_000_000}
@@ -28,8 +28,11 @@ class Site:
     keys: list[str]
 
 
-def make(*, agents: int) -> Site:
-    """Make the workspace with `agents` credentials. :raises TimeoutError: nothing makes the release live."""
+def make(*, agents: int, definition: str | None = None) -> Site:
+    """Make the workspace with `agents` credentials. :raises TimeoutError: nothing makes the release live.
+
+    :param definition: digest of the tool behind the endpoint `bench`; None: there is none.
+    """
     people = {name: _person(name) for name in ("adam", "alice", "bob", "olga")}
     roles = {"alice": "author", "bob": "reviewer", "olga": "operator"}
     workspace = workspaces.init(
@@ -41,6 +44,9 @@ def make(*, agents: int) -> Site:
     )
     environment = workspaces.environment(workspace.pk, ENVIRONMENT)
     parts = [_version(workspace, people["alice"], "tool", name, tools.CONTRACT) for name in (ALLOWED, DENIED)]
+    if definition is not None:
+        hop = {"kind": "mcp", "endpoint": "bench", "tool": ALLOWED, "definition": definition}
+        parts.append(_version(workspace, people["alice"], "tool", REMOTE, tools.CONTRACT | {"transport": hop}))
     policy = policies.shipped("release") | {"data": {"denied": [DENIED], "held": []}}
     parts.append(_version(workspace, people["alice"], "policy", "steward-policy", policy))
     pins = [{"kind": part.kind, "name": part.name, "digest": part.digest} for part in parts]
