@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.db.models import Count
+from django.db.models import Count, Exists, OuterRef
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
@@ -94,7 +94,11 @@ def run_list(request: HttpRequest, visit: Visit) -> HttpResponse:
 def _dead_letters(request: HttpRequest, visit: Visit) -> HttpResponse:
     """List the steps that were given up, of runs that wait for somebody to say what becomes of them."""
     waiting = Run.objects.filter(workspace_id=visit.workspace.pk, state=Run.State.WAITING, wait=Run.Wait.PERSON)
-    newest = list(waiting.order_by("-id")[:PAGE])
+    if (before := _uuid(request.GET.get("before", ""))) is not None:
+        waiting = waiting.filter(pk__lt=before)
+    waiting = waiting.filter(Exists(Step.objects.filter(run=OuterRef("pk"), state=Step.State.DEAD)))
+    newest = list(waiting.order_by("-id")[: PAGE + 1])
+    more, newest = len(newest) > PAGE, newest[:PAGE]
     dead = Step.objects.filter(run__in=newest, state=Step.State.DEAD).select_related("run").order_by("-run_id", "no")
     places = {one.name: one for one in visit.environments}
     context = {
@@ -107,6 +111,8 @@ def _dead_letters(request: HttpRequest, visit: Visit) -> HttpResponse:
             }
             for step in dead
         ],
+        "next": newest[-1].pk if more else None,
+        "given": request.GET,
     }
     version = [(step.pk, step.state) for step in dead]
     return live(request, "agents/runs.html", "agents/listed.html", context, name="runs-list", version=version)

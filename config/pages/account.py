@@ -17,6 +17,7 @@ from django.shortcuts import redirect, render
 from django.utils.http import urlencode
 
 from registry.models import Membership, Person
+from registry.views import portions
 
 sessions = ListUserSessionsView.as_view(success_url="/account/")
 
@@ -27,6 +28,7 @@ def overview(request: HttpRequest) -> HttpResponse:
     person = cast(Person, request.user)
     factors = list(Authenticator.objects.filter(user=person).order_by("created_at"))
     codes = next((row for row in factors if row.type == Authenticator.Type.RECOVERY_CODES), None)
+    members = Membership.objects.filter(person=person, active=True).select_related("workspace")
     context = {
         "app": next((row for row in factors if row.type == Authenticator.Type.TOTP), None),
         "keys": [row for row in factors if row.type == Authenticator.Type.WEBAUTHN],
@@ -34,10 +36,15 @@ def overview(request: HttpRequest) -> HttpResponse:
         "codes_left": len(codes.wrap().get_unused_codes()) if codes else 0,
         "identities": SocialAccount.objects.filter(user=person),
         "provider": settings.PLACET_OIDC_NAME,
-        "sessions": sorted(UserSession.objects.purge_and_list(person), key=lambda row: row.created_at),
-        "workspaces": Membership.objects.filter(person=person, active=True).select_related("workspace"),
+        "sessions": portions.cut(request, "sessions", sessions_of(person)),
+        "workspaces": portions.cut(request, "workspaces", members.order_by("workspace__name", "pk")),
     }
     return render(request, "account/overview.html", context)
+
+
+def sessions_of(person: Person) -> list[UserSession]:
+    """Return where a person is signed in, the newest first."""
+    return sorted(UserSession.objects.purge_and_list(person), key=lambda row: row.created_at, reverse=True)
 
 
 @login_required

@@ -23,6 +23,7 @@ PAGES = (
 )
 COUNTED = {"proposals": "waiting for you", "holds": "open"}
 LARGEST_COUNT = 100
+MOST_WORKSPACES = 20  # beside the one that is open
 
 
 def of(request: HttpRequest) -> dict[str, Any]:
@@ -50,14 +51,12 @@ def of(request: HttpRequest) -> dict[str, Any]:
                 "counted": COUNTED.get(name, ""),
             }
         )
-    others = (
-        Membership.objects.filter(person=visit.person, active=True)
-        .select_related("workspace")
-        .order_by("workspace__name")
-    )
+    members = Membership.objects.filter(person=visit.person, active=True).exclude(workspace=visit.workspace)
+    others = list(members.select_related("workspace").order_by("workspace__name")[: MOST_WORKSPACES + 1])
     return {
         "request": request,
         "entries": entries,
         "workspace": visit.workspace,
-        "workspaces": [membership.workspace for membership in others],
+        "workspaces": [visit.workspace, *(membership.workspace for membership in others[:MOST_WORKSPACES])],
+        "more": len(others) > MOST_WORKSPACES,
     }

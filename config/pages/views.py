@@ -14,11 +14,13 @@ from django.views.decorators.http import require_POST, require_safe
 from gateway import deciders
 from gateway.models import Alarm, Call, Credential, Hold
 from registry import pdps
-from registry.models import Environment, Membership, Person, Proposal, Slot, Stop
-from registry.views import queue
+from registry.models import Environment, Grant, Membership, Person, Proposal, Slot, Stop
+from registry.views import portions, queue
 from registry.views.frame import ENVIRONMENT_COOKIE, Visit, page
 
 FEW = 6
+MOST_LIVE = 12  # of what is live in one environment, on the first page
+MOST_PLACES = 12  # environments there
 THEMES = ("light", "dark", "system")
 YEAR = 365 * 24 * 3600
 
@@ -30,10 +32,10 @@ def start(request: HttpRequest) -> HttpResponse:
     """Lead to the visitor's workspace, or let them choose one."""
     assert isinstance(request.user, Person)  # noqa: S101 - login_required
     members = Membership.objects.filter(person=request.user, active=True).select_related("workspace")
-    found = [member.workspace for member in members.order_by("workspace__name")]
-    if len(found) == 1:
-        return redirect("pages:home", found[0].slug)
-    return render(request, "start.html", {"workspaces": found})
+    found = portions.cut(request, "workspaces", members.order_by("workspace__name", "pk"), size=4 * portions.PAGE)
+    if len(found.rows) == 1 and not found.beginning:
+        return redirect("pages:home", found.rows[0].workspace.slug)
+    return render(request, "start.html", {"members": found})
 
 
 @require_POST
@@ -78,14 +80,17 @@ def home(request: HttpRequest, visit: Visit) -> HttpResponse:
     excluded = deciders.refusals(shown, visit.person)
     mine = [hold for hold, refusal in zip(shown, excluded, strict=True) if refusal is None][:FEW]
     calls = Call.objects.filter(workspace_id=workspace.pk, **named)
+    standing = Stop.objects.filter(workspace=workspace, lifted_at=None).select_related("by").order_by("-at")
     context = {
         "proposals": waiting["Waits for you"][:FEW],
         "others": len(waiting.get("Waits for others", ())),
         "yours": waiting.get("Yours", [])[:FEW],
         "holds": mine,
         "unknown": calls.filter(state="unknown").order_by("-id")[:FEW],
-        "stops": Stop.objects.filter(workspace=workspace, lifted_at=None).select_related("by"),
+        "stops": standing[:FEW],
+        "more_stops": len(standing[FEW:]),
         "live": _live(visit),
+        "more_places": 0 if visit.environment else len(visit.environments[MOST_PLACES:]),
         "refused": calls.filter(state="denied").order_by("-id")[:FEW],
     }
     return render(request, "home.html", context)
@@ -94,31 +99,39 @@ def home(request: HttpRequest, visit: Visit) -> HttpResponse:
 @page()
 def settings(request: HttpRequest, visit: Visit) -> HttpResponse:
     """Show who may do what, the environments with their decision points, and the credentials. Changes go over REST."""
+    workspace = visit.workspace
     members = (
-        Membership.objects.filter(workspace=visit.workspace)
+        Membership.objects.filter(workspace=workspace)
         .select_related("person")
-        .order_by("-active", "person__name")
+        .prefetch_related("grants__environment", "grants__granted_by", "grants__confirmed_by")
+        .order_by("-active", "person__name", "pk")
     )
-    roles = defaultdict(list)
-    for member in members.prefetch_related("grants__environment", "grants__granted_by", "grants__confirmed_by"):
-        roles[member] = sorted(
-            (grant for grant in member.grants.all() if grant.revoked_at is None),
-            key=lambda grant: (grant.role, grant.environment.name if grant.environment else ""),
-        )
+    points = pdps.shown().filter(environment__workspace=workspace)
+    keyed = Credential.objects.filter(workspace=workspace).exclude(kind="executor").select_related("owner")
+    people = portions.cut(request, "people", members)
     context = {
-        "members": list(roles.items()),
-        "environments": Environment.objects.filter(workspace=visit.workspace).order_by("protected", "name"),
-        "alarms": Alarm.objects.filter(workspace_id=visit.workspace.pk).order_by("-pk")[:20],
-        "pdps": pdps.shown()
-        .filter(environment__workspace=visit.workspace)
-        .order_by("environment__protected", "environment__name", "-last_seen")[:200],
-        "credentials": Credential.objects.filter(workspace=visit.workspace)
-        .exclude(kind="executor")
-        .select_related("owner")
-        .prefetch_related("keys")
-        .order_by("-created_at")[:200],
+        "people": people,
+        "members": [(member, _granted(member)) for member in people.rows],
+        "environments": portions.cut(request, "environments", visit.environments),
+        "alarms": portions.cut(request, "alarms", Alarm.objects.filter(workspace_id=workspace.pk).order_by("-pk")),
+        "pdps": portions.cut(
+            request,
+            "decision-points",
+            points.order_by("environment__protected", "environment__name", "-last_seen", "pk"),
+        ),
+        "credentials": portions.cut(
+            request, "credentials", keyed.prefetch_related("keys").order_by("-created_at", "pk")
+        ),
     }
     return render(request, "settings.html", context)
+
+
+def _granted(member: Membership) -> list[Grant]:
+    """Return what a member was granted and still holds."""
+    return sorted(
+        (grant for grant in member.grants.all() if grant.revoked_at is None),
+        key=lambda grant: (grant.role, grant.environment.name if grant.environment else ""),
+    )
 
 
 def _back(request: HttpRequest, otherwise: str) -> str:
@@ -127,10 +140,12 @@ def _back(request: HttpRequest, otherwise: str) -> str:
     return there if url_has_allowed_host_and_scheme(there, allowed_hosts=None) else otherwise
 
 
-def _live(visit: Visit) -> list[tuple[Environment, list[Slot]]]:
+def _live(visit: Visit) -> list[tuple[Environment, list[Slot], int]]:
+    """Return environments with the first of what is live there, and how much more there is."""
     slots: dict[object, list[Slot]] = defaultdict(list)
-    rows = Slot.objects.filter(workspace=visit.workspace, environment__isnull=False, version__isnull=False)
-    for slot in rows.select_related("version", "artifact").order_by("artifact__kind", "artifact__name"):
+    shown = [each for each in visit.environments if visit.environment in (None, each)][:MOST_PLACES]
+    rows = Slot.objects.filter(workspace=visit.workspace, environment__in=shown, version__isnull=False)
+    named = rows.select_related("version", "artifact").defer("version__content")
+    for slot in named.order_by("artifact__kind", "artifact__name"):
         slots[slot.environment_id].append(slot)
-    shown = [each for each in visit.environments if visit.environment in (None, each)]
-    return [(environment, slots[environment.pk]) for environment in shown]
+    return [(each, slots[each.pk][:MOST_LIVE], len(slots[each.pk][MOST_LIVE:])) for each in shown]

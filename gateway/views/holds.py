@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -15,13 +16,15 @@ from audit.refusal import Refusal
 from gateway import deciders, holds, telemetry
 from gateway.models import Attempt, Hold, HoldApproval, SessionLabel
 from gateway.views import explained, told
+from gateway.views.filters import identity
 from registry import authentication
 from registry.models import Slot, Version
 from registry.permissions import READS_TRAIL
-from registry.views import frame
+from registry.views import frame, portions
 from registry.views.frame import Visit, live, page
 
-MOST = 100
+MOST = 1_000  # open holds that are sorted, the nearest to their end first
+PAGE = 50  # decided holds on one page
 SOON = timedelta(minutes=15)
 RISKS = {
     "low": "if it is wrong, little is lost",
@@ -56,6 +59,16 @@ class Waiting:
     soon: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Holds under one heading, `count` with those of its other pages. `portion`: None where `before` leads on."""
+
+    title: str
+    rows: Sequence[Waiting]
+    count: int
+    portion: portions.Portion[Hold] | None = None
+
+
 @page()
 def queue(request: HttpRequest, visit: Visit) -> HttpResponse:
     """List the calls that wait for a person; those that the visitor may decide first."""
@@ -63,14 +76,36 @@ def queue(request: HttpRequest, visit: Visit) -> HttpResponse:
     holds_here = Hold.objects.filter(workspace_id=visit.workspace.pk)
     if visit.environment is not None:
         holds_here = holds_here.filter(environment=visit.environment.name)
+    context: dict[str, Any] = {"given": request.GET}
     if state == "open":
-        listed = list(holds_here.filter(state="open", expires_at__gt=visit.now).order_by("expires_at", "id")[:MOST])
+        standing = holds_here.filter(state="open", expires_at__gt=visit.now)
+        listed = list(standing.order_by("expires_at", "id")[:MOST])
+        context |= {"state": state, "groups": _groups(request, visit, listed)}
+        context["most"] = MOST if len(listed) == MOST and standing.count() > MOST else None
     else:
-        state, listed = "decided", list(holds_here.exclude(state="open").order_by("-id")[:MOST])
+        context |= {"state": "decided", **_decided(request, visit, holds_here.exclude(state="open"))}
+    groups: Sequence[Group] = context["groups"]
+    version = [state, *((row.hold.pk, row.hold.state, len(row.approvals), row.soon) for g in groups for row in g.rows)]
+    version.append([group.count for group in groups])
+    return live(request, "gateway/holds.html", "gateway/waiting.html", context, name="holds-list", version=version)
+
+
+def _decided(request: HttpRequest, visit: Visit, rows: QuerySet[Hold]) -> dict[str, Any]:
+    """Return a page of holds that are not open any more, the newest first, and where the next one begins."""
+    before = identity(request.GET.get("before", ""))
+    if before is not None:
+        rows = rows.filter(pk__lt=before)
+    found = list(rows.order_by("-id")[: PAGE + 1])
+    shown = _rows(visit, found[:PAGE])
+    more = found[PAGE - 1].pk if len(found) > PAGE else None
+    return {"groups": [Group("", shown, len(shown))] if shown else [], "next": more}
+
+
+def _rows(visit: Visit, listed: Sequence[Hold]) -> list[Waiting]:
     given: dict[UUID, list[HoldApproval]] = {}
     for approval in HoldApproval.objects.filter(hold__in=listed).select_related("approver").order_by("at"):
         given.setdefault(approval.hold_id, []).append(approval)
-    rows = [
+    return [
         Waiting(
             hold,
             given.get(hold.pk, []),
@@ -79,9 +114,6 @@ def queue(request: HttpRequest, visit: Visit) -> HttpResponse:
         )
         for hold in listed
     ]
-    context = {"state": state, "groups": _groups(visit, rows) if state == "open" else [("", rows)], "any": rows}
-    version = [state, *((row.hold.pk, row.hold.state, len(row.approvals), row.soon) for row in rows)]
-    return live(request, "gateway/holds.html", "gateway/waiting.html", context, name="holds-list", version=version)
 
 
 @page()
@@ -131,17 +163,20 @@ def find(visit: Visit, pk: UUID) -> Hold:
     return row
 
 
-def _groups(visit: Visit, rows: Sequence[Waiting]) -> list[tuple[str, Sequence[Waiting]]]:
+def _groups(request: HttpRequest, visit: Visit, listed: Sequence[Hold]) -> list[Group]:
     """Return what the visitor may decide before what waits for others."""
-    excluded = deciders.refusals([row.hold for row in rows], visit.person)
-    own = {visit.person.pk}
-    mine = [
-        row
-        for row, refusal in zip(rows, excluded, strict=True)
-        if refusal is None and own.isdisjoint(one.approver_id for one in row.approvals)
-    ]
-    others = [row for row in rows if row not in mine]
-    return [(title, group) for title, group in (("You can decide", mine), ("Others decide", others)) if group]
+    excluded = deciders.refusals(listed, visit.person)
+    said = set(HoldApproval.objects.filter(hold__in=listed, approver=visit.person).values_list("hold_id", flat=True))
+    mine: list[Hold] = []
+    others: list[Hold] = []
+    for row, refusal in zip(listed, excluded, strict=True):
+        (mine if refusal is None and row.pk not in said else others).append(row)
+    found = []
+    for title, name, those in (("You can decide", "mine", mine), ("Others decide", "others", others)):
+        if those:
+            portion = portions.cut(request, name, those)
+            found.append(Group(title, _rows(visit, portion.rows), len(those), portion))
+    return found
 
 
 def _said(row: Hold, word: str) -> str:

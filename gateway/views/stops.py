@@ -10,9 +10,9 @@ from audit.refusal import Refusal
 from gateway import reach
 from registry import stops
 from registry.models import Stop
+from registry.views import portions
 from registry.views.frame import Visit, page
 
-PAST = 50  # lifted stops that the page lists
 SCOPES = (
     ("agent", "One agent, in every environment"),
     ("tool", "One tool, whoever calls it"),
@@ -74,10 +74,10 @@ def _find(visit: Visit, pk: UUID) -> Stop:
 
 
 def _listed(request: HttpRequest, visit: Visit, refusal: Refusal | None = None) -> HttpResponse:
-    rows = Stop.objects.filter(workspace=visit.workspace).select_related("by", "lifted_by").order_by("-at")
+    rows = Stop.objects.filter(workspace=visit.workspace).select_related("by", "lifted_by").order_by("-at", "pk")
     context = {
-        "standing": rows.filter(lifted_at=None),
-        "past": rows.exclude(lifted_at=None)[:PAST],
+        "standing": portions.cut(request, "standing", rows.filter(lifted_at=None)),
+        "past": portions.cut(request, "lifted", rows.exclude(lifted_at=None)),
         "scopes": SCOPES,
         "given": request.POST if refusal else request.GET,
         "may_stop": bool(visit.roles & set(stops.ROLES)),

@@ -12,10 +12,11 @@ from django.shortcuts import render
 from audit.refusal import Refusal
 from registry import transitions
 from registry.models import Approval, Artifact, Environment, Kind, Pin, Proposal, Slot, SlotHistory, Version, Workspace
-from registry.views import comparison, known
+from registry.views import comparison, known, portions
 from registry.views.frame import Visit, page
 
 PAGE = 100  # artifacts on one page
+FEW = 5  # proposals of one version in a list of versions
 NOUNS = {
     Kind.AGENT: "agents",
     Kind.POLICY: "policies",
@@ -101,17 +102,17 @@ def artifacts(request: HttpRequest, visit: Visit) -> HttpResponse:
 def artifact(request: HttpRequest, visit: Visit, kind: str, name: str) -> HttpResponse:
     """Show one artifact: its versions, where they are live, who asked for what."""
     row = _artifact(visit, kind, name)
-    versions = list(
-        row.versions.select_related("lifecycle").prefetch_related("contributors__person").order_by("-number")[:200]
-    )
+    rows = row.versions.select_related("lifecycle").prefetch_related("contributors__person").defer("content")
+    versions = portions.cut(request, "versions", rows.order_by("-number"))
     asked: dict[UUID, list[Proposal]] = defaultdict(list)
-    for proposal in Proposal.objects.filter(version__artifact=row).select_related("environment").order_by("-opened_at"):
+    those = Proposal.objects.filter(version__in=versions.rows).select_related("environment")
+    for proposal in those.order_by("-opened_at"):
         asked[proposal.version_id].append(proposal)
     places: dict[UUID, list[Place]] = defaultdict(list)
     for place in live_places(visit.workspace).get(row.pk, []):
         places[place.version.pk].append(place)
-    listed = [(version, places[version.pk], asked[version.pk]) for version in versions]
-    return render(request, "registry/artifact.html", {"artifact": row, "listed": listed})
+    listed = [(row, places[row.pk], asked[row.pk][:FEW], len(asked[row.pk][FEW:])) for row in versions.rows]
+    return render(request, "registry/artifact.html", {"artifact": row, "listed": listed, "versions": versions})
 
 
 @page()
@@ -134,6 +135,10 @@ def show(request: HttpRequest, visit: Visit, shown: Version, refusal: Refusal | 
     row = shown.artifact
     shown.lifecycle.refresh_from_db()
     places = live_places(visit.workspace).get(row.pk, [])
+    used = Pin.objects.filter(part=shown).select_related("version").defer("version__content")
+    asked = shown.proposals.select_related("environment", "proposer")
+    given = Approval.objects.filter(version=shown).select_related("approver", "environment", "version")
+    said = portions.cut(request, "approvals", given.order_by("-at", "pk"))
     context = {
         "artifact": row,
         "may_write": "author" in visit.roles,
@@ -147,13 +152,10 @@ def show(request: HttpRequest, visit: Visit, shown: Version, refusal: Refusal | 
         "given": {name: request.POST.get(name, "") for name in ("reason", "state", "environment")},
         "others": row.versions.exclude(pk=shown.pk).order_by("-number").values_list("number", flat=True)[:200],
         "places": [place for place in places if place.version.pk == shown.pk],
-        "used_by": Pin.objects.filter(part=shown)
-        .select_related("version")
-        .order_by("version__name", "-version__number"),
-        "proposals": shown.proposals.select_related("environment", "proposer").order_by("-opened_at"),
-        "voices": known.voices(
-            Approval.objects.filter(version=shown).select_related("approver", "environment", "version").order_by("-at")
-        ),
+        "used_by": portions.cut(request, "used-by", used.order_by("version__name", "-version__number")),
+        "proposals": portions.cut(request, "proposals", asked.order_by("-opened_at", "pk")),
+        "said": said,
+        "voices": known.voices(said.rows),
         "environments": visit.environments,
         "hands": known.hands([shown]),
         **known.of([shown]),

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from registry.models import Approval, Proposal
-from registry.views import queue
+from registry.views import portions, queue
 from tests.browser import window
 from tests.gateway.stage import effects, fresh
 
@@ -51,7 +51,7 @@ def open_by_keys(page, address):
 def turn_pages(page, address):
     """Go on to the page of the list that has a link to `address`."""
     while page.locator(f'a[href="{address}"]').count() == 0:
-        reach(page, named(r"shown: more$", "a"))
+        reach(page, named(r"shown: more$|^More$", "a"))
         with page.expect_navigation():
             page.keyboard.press("Enter")
 
@@ -92,13 +92,17 @@ def test_a_person_rejects_by_keyboard_and_the_tool_never_runs(world, open_as):
     assert effects(value) == []
 
 
-def test_a_person_approves_a_hold_from_the_list_by_keyboard_and_it_runs_once(world, open_as):
+def test_a_person_approves_a_hold_from_the_list_by_keyboard_and_it_runs_once(world, open_as, monkeypatch):
+    monkeypatch.setattr(portions, "PAGE", 5)
+    for _ in range(5):
+        world.hold()
     value, key = fresh(), fresh("key")
     parked = world.call(world.principal, "careful", value, key=key)
     seen = open_as("bob")
-    page = seen.page
+    page, there = seen.page, f"/w/{world.slug}/holds/{parked.hold}/"
     seen.go(f"/w/{world.slug}/holds/")
-    open_by_keys(page, f"/w/{world.slug}/holds/{parked.hold}/")
+    turn_pages(page, there)
+    open_by_keys(page, there)
     reach(page, with_id("comment"))
     page.keyboard.type("Go on.")
     reach(page, named(r"^Approve once$", "button"))

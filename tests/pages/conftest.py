@@ -28,24 +28,29 @@ def build(workspace, people, now):
     return Builder(workspace, people, now)
 
 
-@pytest.fixture(scope="session")
-def _steward(django_db_setup, django_db_blocker):
+def furnished():
+    """Return a steward of a new workspace, with a release that is live."""
     from registry import workspaces
     from registry.models import Person
     from tests.conftest import ROLES
     from tests.pages.scene import Steward
 
+    now, suffix = datetime.now(UTC), secrets.token_hex(4)
+    people = {
+        name: Person.objects.create_user(f"{name}-{suffix}", f"{name}-{suffix}@example.com", name=name.title())
+        for name in (*ROLES, "adam", "mallory")
+    }
+    members = [(people[name], role, None) for name, roles in ROLES.items() for role in roles]
+    workspace = workspaces.init(f"w-{suffix}", "Steward's", admin=people["adam"], now=now, members=members)
+    steward = Steward(workspace, people, now)
+    steward.furnish()
+    return steward
+
+
+@pytest.fixture(scope="session")
+def _steward(django_db_setup, django_db_blocker):
     with django_db_blocker.unblock():
-        now, suffix = datetime.now(UTC), secrets.token_hex(4)
-        people = {
-            name: Person.objects.create_user(f"{name}-{suffix}", f"{name}-{suffix}@example.com", name=name.title())
-            for name in (*ROLES, "adam", "mallory")
-        }
-        members = [(people[name], role, None) for name, roles in ROLES.items() for role in roles]
-        workspace = workspaces.init(f"w-{suffix}", "Steward's", admin=people["adam"], now=now, members=members)
-        steward = Steward(workspace, people, now)
-        steward.furnish()
-        return steward
+        return furnished()
 
 
 @pytest.fixture
