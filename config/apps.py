@@ -11,5 +11,4 @@ class Config(AppConfig):
     def ready(self) -> None:
         """Make config.celery the Celery of this process: whoever rings the doorbell then rings the right one."""
         import_module("config.celery")
-        import_module("config.openapi")
         import_module("config.identity.records")
