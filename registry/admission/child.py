@@ -1,7 +1,8 @@
 """The subprocess of admission: parse, gate, tests, deletion test of one policy. It may be killed at any moment.
 
 Reads {"content", "schema", "example"} from standard input; writes one JSON line per finished check:
-{"name", "passed", "output"}. It has no database, no network and no secrets, and limits of its own.
+{"name", "passed", "output"}. It has no database, no network and no secrets; its arguments are its limits: seconds of
+CPU, bytes of memory.
 """
 
 import json
@@ -19,8 +20,9 @@ _SHOWN = 40
 
 def main() -> None:
     """Run the checks in order; the first that fails ends the run."""
-    resource.setrlimit(resource.RLIMIT_CPU, (bounds.CPU_SECONDS, bounds.CPU_SECONDS + 1))
-    resource.setrlimit(resource.RLIMIT_AS, (bounds.MEMORY_BYTES, bounds.MEMORY_BYTES))
+    seconds, size = map(int, sys.argv[1:])
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+    resource.setrlimit(resource.RLIMIT_AS, (size, size))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     task = json.load(sys.stdin)
     for name, passed, output in checks(task["content"], schema=task["schema"], example=task["example"]):

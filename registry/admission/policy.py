@@ -97,7 +97,7 @@ def _text(content: Mapping[str, Any]) -> CheckResult:
 def _run(content: Mapping[str, Any]) -> list[CheckResult]:
     task = json.dumps({"content": dict(content), "schema": schema(), "example": example()})
     process = subprocess.Popen(
-        [sys.executable, "-m", _CHILD],
+        [sys.executable, "-m", _CHILD, str(bounds.CPU_SECONDS), str(bounds.MEMORY_BYTES)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
