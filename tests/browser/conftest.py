@@ -68,6 +68,34 @@ def base(django_db_setup, django_db_blocker):
         server.server_close()
 
 
+@pytest.fixture(scope="module")
+def _kept(browser, base):
+    """Return a function: size, theme -> a window that stays open: a new one costs more than most pages."""
+    with ExitStack() as stack:
+        found = {}
+
+        def find(size, theme):
+            if (size, theme) not in found:
+                found[size, theme] = stack.enter_context(window.opened(browser, base, size=size, theme=theme))
+            return found[size, theme]
+
+        yield find
+
+
+@pytest.fixture
+def look_as(_kept, world):
+    """Return a function: role, size, theme -> a window, signed in as them, for a look at a page by its address."""
+
+    def look(role, size, theme):
+        if role:
+            world.client(role)
+        seen = _kept(size, theme)
+        seen.admit(world.cookies[role] if role else None)
+        return seen
+
+    return look
+
+
 @pytest.fixture
 def open_as(browser, base, world):
     """Return a function: role -> a window signed in as them; size and theme may be named."""

@@ -30,10 +30,10 @@ def visitor(row):
 
 
 @pytest.mark.parametrize("row", PAGES, ids=str)
-def test_a_page_is_readable_reachable_and_asks_nobody_else(row, world, open_as):
+def test_a_page_is_readable_reachable_and_asks_nobody_else(row, world, look_as):
     path = row.path(world.ask(row))
     for size, theme in LOOKS:
-        seen = open_as(visitor(row), size=size, theme=theme)
+        seen = look_as(visitor(row), size, theme)
         answer = seen.go(path)
         assert answer.status < 400, f"{path}: {answer.status}"
         seen.shoot(f"{row.route or 'start'}-{size}-{theme}")
