@@ -1,8 +1,13 @@
 """MCP servers over streamable HTTP, in both protocol eras: the servers' own effect log is what counts, never ours."""
 
+import contextlib
+import json
+import os
+import signal
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -13,53 +18,64 @@ from tests.gateway.effects import PYTHON, ROOT, Effects, install, until
 ERAS = {"2026-07-28": [], "2026-07-28, JSON": ["--json"], "2025-11-25": ["--legacy"]}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def tools():
-    """The tool servers' own virtual environment."""
+@pytest.fixture(scope="module")
+def nursery():
+    """A process that starts servers: their own virtual environment, everything imported once."""
     install()
+    command = [PYTHON, ROOT / "tests/tools/effects.py", "--nursery"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        yield process
+        process.stdin.close()
 
 
 class Server(Effects):
     """An effects server of its own port, behind the endpoint `effects`."""
 
-    def __init__(self, place, options):
+    def __init__(self, place, options, nursery):
         super().__init__(place, "endpoint")
-        self.options, self.process = options, None
+        self.options, self.nursery, self.pid = options, nursery, 0
 
     def start(self, port=0):
         """Start it, on the port that it had before or a new one; return the port."""
         (self.place / "port").unlink(missing_ok=True)
-        command = [PYTHON, ROOT / "tests/tools/effects.py", self.place, "--http", str(port), *self.options]
-        self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        print(json.dumps([str(self.place), "--http", str(port), *self.options]), file=self.nursery.stdin, flush=True)
+        self.pid = int(self.nursery.stdout.readline())
         until(lambda: (self.place / "port").exists() and (self.place / "port").read_text())
         return int((self.place / "port").read_text())
 
+    def wait(self):
+        """Wait until it is gone."""
+        until(lambda: not Path(f"/proc/{self.pid}").exists())
+
     def stop(self):
         """Kill it."""
-        self.process.kill()
-        self.process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        self.wait()
 
 
 @pytest.fixture(params=ERAS)
-def server(request, tmp_path, settings):
+def server(request, tmp_path, settings, nursery):
     """A running server of each era, and an endpoint that lists it."""
-    yield from _server(tmp_path, settings, ERAS[request.param])
+    yield from _server(tmp_path, settings, ERAS[request.param], nursery)
 
 
 @pytest.fixture
-def modern(tmp_path, settings):
+def modern(tmp_path, settings, nursery):
     """A running server of the newer era."""
-    yield from _server(tmp_path, settings, [])
+    yield from _server(tmp_path, settings, [], nursery)
 
 
 @pytest.fixture
-def legacy(tmp_path, settings):
+def legacy(tmp_path, settings, nursery):
     """A running server of the older era, with sessions."""
-    yield from _server(tmp_path, settings, ["--legacy"])
+    yield from _server(tmp_path, settings, ["--legacy"], nursery)
 
 
-def _server(place, settings, options):
-    server = Server(place, options)
+def _server(place, settings, options, nursery):
+    server = Server(place, options, nursery)
     port = server.start()
     (place / "secrets").mkdir()
     (place / "secrets" / "effects").write_text("hush")
@@ -116,7 +132,7 @@ def test_a_server_that_dies_after_the_effect_leaves_it_open_and_one_that_is_not_
         server.call("launch", {"value": "die"}, effect="unsafe", retry={"attempts": 3})
     assert (failed.value.code, failed.value.happened) == ("tool_unreachable", "maybe")
     assert [effect["value"] for effect in server.effects()] == ["warm", "die"]
-    server.process.wait()
+    server.wait()
     with pytest.raises(TransportFailed) as failed:
         server.call("launch", {"value": "x"}, effect="unsafe")
     assert (failed.value.code, failed.value.happened) == ("tool_unreachable", "no")

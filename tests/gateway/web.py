@@ -67,7 +67,7 @@ class Web:
         return f"{self.address}:{self.port}"
 
     def __enter__(self):
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.002,), daemon=True)
         self._thread.start()
         return self
 

@@ -1,9 +1,12 @@
 """A real MCP server that writes down every effect: the tools' own log, which tests trust instead of ours.
 
     python effects.py DIRECTORY [--http PORT [--legacy] [--json]]
+    python effects.py --nursery
 
 With --http it serves streamable HTTP on loopback and writes its port to DIRECTORY/port; --legacy knows nothing of
 server/discover, --json answers without event streams. While DIRECTORY/token exists, it wants that as a bearer token.
+A nursery starts a server for each line of its standard input, the JSON list of such arguments, and prints its pid; most
+of a server's start is what it imports, and the nursery has done that.
 Each effect is one line of DIRECTORY/effects.jsonl: {"tool", "key", "value", "pid"}. Tools: `look` (read), `put`
 (idempotent), `pay` (keyed: acts once per key, which it finds in the log itself), `launch` (unsafe).
 `value` can ask for trouble: "error" fails as a tool, "big:N" answers N bytes, "sleep:S" answers after S seconds,
@@ -169,10 +172,23 @@ def _serve(options: list[str]) -> None:
     uvicorn.Server(config).run(sockets=[listening])
 
 
+def _nursery() -> None:
+    global PLACE
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them here
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            sys.argv[1:] = json.loads(line)
+            PLACE = Path(sys.argv[1])
+            _serve(sys.argv)
+            os._exit(0)
+        print(child, flush=True)
+
+
 if __name__ == "__main__":
-    if "--http" in sys.argv:
+    if "--http" in sys.argv or "--nursery" in sys.argv:
         import uvicorn
 
-        _serve(sys.argv)
+        _nursery() if "--nursery" in sys.argv else _serve(sys.argv)
     else:
         server.run("stdio")
