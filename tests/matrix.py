@@ -661,8 +661,8 @@ def _inspection(world: World) -> Ask:
     # One that waits already is not asked for again.
     with connections["owner"].cursor() as cursor:
         cursor.execute(
-            "UPDATE audit_job SET state = 'done', finished_at = now() WHERE workspace = %s AND kind = 'inspection'"
-            " AND state IN ('queued', 'running')",
+            "UPDATE audit_job SET state = 'failed', problem = 'Given up.', finished_at = now()"
+            " WHERE workspace = %s AND kind = 'inspection' AND state IN ('queued', 'running')",
             [world.workspace.pk],
         )
     return here(world)
