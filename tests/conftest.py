@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import django
+import psycopg
 import pytest
 
 from tests import embedded
@@ -41,13 +42,32 @@ def django_db_setup():
 
 @pytest.fixture
 def db(django_db_blocker):
-    """Access to the real, committing database as placet_web."""
+    """Access to the real, committing database as placet_web.
+
+    Connections last from test to test, as they do in production from request to request; what a test has set or
+    locked in one does not.
+    """
     from django.db import connections
 
     with django_db_blocker.unblock():
         yield
         for connection in connections.all(initialized_only=True):
-            connection.close()
+            _tidy(connection)
+
+
+def _tidy(connection):
+    """Leave a connection as a new one would be; close it if a test has left it broken or in a transaction."""
+    raw = connection.connection
+    if raw is None:
+        return
+    whole = not connection.in_atomic_block and not connection.closed_in_transaction and connection.get_autocommit()
+    try:
+        if whole and raw.info.transaction_status is psycopg.pq.TransactionStatus.IDLE:
+            raw.execute("RESET ALL; UNLISTEN *; SELECT pg_advisory_unlock_all()")
+            return
+    except psycopg.Error:
+        pass
+    connection.close()
 
 
 @pytest.fixture
