@@ -3,7 +3,7 @@ SHELL := bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PYTEST_WORKERS ?= 2
+PYTEST_WORKERS ?= 3
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -30,8 +30,8 @@ demo: install ## Start everything, apply the example, run its agent. ARGS=--yes:
 	@$(BIN)/python examples/repo-steward/demo.py $(ARGS)
 
 .PHONY: test
-test: install lint ## Every check and every test, with the bounded part of the chaos suite.
-	@$(BIN)/pytest -q -n $(PYTEST_WORKERS) --dist loadfile $(ARGS)
+test: install ## Every check and every test, with the bounded part of the chaos suite.
+	@PYTEST_WORKERS=$(PYTEST_WORKERS) scripts/tests $(ARGS)
 
 .PHONY: lint
 lint: install ## Style, types, architecture, policies.

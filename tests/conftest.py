@@ -14,7 +14,7 @@ import django
 import psycopg
 import pytest
 
-from tests import embedded
+from tests import durations, embedded
 
 _stack = ExitStack()
 
@@ -33,6 +33,13 @@ def pytest_configure(config):
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config):
     _stack.close()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Let parallel processes begin with the files that take longest."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: -durations.of(item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture(scope="session")

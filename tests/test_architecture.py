@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests import durations
+
 ROOT = Path(__file__).resolve().parents[1]
 LINT = Path(sys.executable).parent / "lint-imports"
 
@@ -24,6 +26,10 @@ def test_a_tool_call_beside_the_line_and_a_request_beside_connect_break_the_cont
     assert "No tool runs without a decision" in done.stdout
     assert "agents.planted -> gateway.transport" in done.stdout
     assert "agents.planted -> httpx2" in done.stdout
+
+
+def test_every_file_whose_duration_is_known_is_there():
+    assert [path for path in durations.SECONDS if not (ROOT / path).exists()] == []
 
 
 def test_file_names_say_what_is_inside():
