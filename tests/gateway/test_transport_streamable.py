@@ -195,9 +195,11 @@ def test_a_session_that_the_server_forgot_is_opened_anew_within_the_call(legacy)
 
 
 @pytest.mark.parametrize("era", [[], ["--legacy"]], ids=["2026-07-28", "2025-11-25"])
-def test_what_was_opened_anew_hears_notices_after_the_call_that_opened_it(tmp_path, settings, monkeypatch, era):
+def test_what_was_opened_anew_hears_notices_after_the_call_that_opened_it(
+    tmp_path, settings, monkeypatch, nursery, era
+):
     monkeypatch.setattr(connection, "REFRESH_SECONDS", 3600.0)
-    for server in _server(tmp_path, settings, era):
+    for server in _server(tmp_path, settings, era, nursery):
         (server.place / "token").write_text("hush")
         server.call("look", {"value": "before"})
         for secret in (server.place / "token", server.place / "secrets" / "effects"):
