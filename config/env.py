@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -21,6 +21,8 @@ from pydantic_settings import (
 from gateway import destinations
 
 ROOT = Path(__file__).resolve().parent.parent
+SPARE_THREADS = 2  # of a web process: they turn away what there is no room for
+LEAST_OTHER_REQUESTS = 4
 Process = Literal["owner", "web", "worker", "sequencer", "publisher", "bundler"]
 
 
@@ -76,7 +78,27 @@ class Environment(BaseSettings):
     placet_evaluators: int = Field(0, ge=0, le=64, description="Policy evaluator processes; 0: as many as cores.")
     placet_decision_timeout_ms: int = Field(500, ge=10, le=10_000, description="Longest policy evaluation, ms.")
     placet_web_workers: int = Field(2, ge=1, le=64, description="Web server processes.")
-    placet_web_threads: int = Field(8, ge=1, le=256, description="Threads in each web server process.")
+    placet_web_threads: int = Field(
+        40, ge=8, le=512, description="Threads in each web server process: those of calls, of long polls and others."
+    )
+    placet_web_connections: int = Field(
+        512, ge=8, le=65_536, description="Connections of clients in each web server process, idle ones included."
+    )
+    placet_calls_per_process: int = Field(
+        12, ge=1, le=256, description="Calls in hand in each web server process, those at their tool included."
+    )
+    placet_calls_per_agent: int = Field(
+        9, ge=1, le=256, description="Calls of one agent among them: fewer, so that no agent ever has them all."
+    )
+    placet_calls_at_work: int = Field(
+        4, ge=1, le=256, description="Calls that a process decides or records at once; the others are at their tool."
+    )
+    placet_calls_waiting: int = Field(
+        16, ge=0, le=256, description="Calls that wait for their turn in each web server process; more are refused."
+    )
+    placet_calls_wait_ms: int = Field(
+        1000, ge=0, le=30_000, description="Longest wait of a call for its turn, ms; past it, it is refused."
+    )
     placet_lease_seconds: int = Field(10, ge=1, le=600, description="Lease of a step and of a claimed call, seconds.")
     placet_breaker_failures: int = Field(
         5, ge=1, le=1000, description="By how many failures must outnumber answers before a tool's breaker opens."
@@ -105,9 +127,7 @@ class Environment(BaseSettings):
     placet_opa_wait_seconds: int = Field(
         5, ge=0, le=20, description="Longest time that an OPA server's request for a bundle waits for a newer one."
     )
-    placet_opa_waiters: int = Field(
-        4, ge=0, le=64, description="Such requests that wait at once in a web process; at most half of its threads do."
-    )
+    placet_opa_waiters: int = Field(4, ge=0, le=64, description="Such requests that wait at once in a web process.")
     placet_trail_alarm_seconds: int = Field(
         30, ge=1, le=86_400, description="Age of the oldest record without a signed checkpoint that raises the alarm."
     )
@@ -136,6 +156,16 @@ class Environment(BaseSettings):
     placet_oidc_client_secret: str = Field("", description="Our client secret at the OpenID provider.")
     placet_oidc_name: str = Field("your organisation", description="What the button of the provider says.")
     placet_metrics_token: str = Field("", description="Bearer token for /metrics; unset: loopback clients only.")
+
+    @model_validator(mode="after")
+    def _threads_suffice(self) -> "Environment":
+        if self.other_requests < LEAST_OTHER_REQUESTS:
+            needed = self.placet_web_threads + LEAST_OTHER_REQUESTS - self.other_requests
+            raise ValueError(
+                "PLACET_WEB_THREADS must leave room beside PLACET_CALLS_PER_PROCESS, PLACET_CALLS_WAITING and "
+                f"PLACET_OPA_WAITERS: set it to {needed} or more, or those lower"
+            )
+        return self
 
     @field_validator("database_url")
     @classmethod
@@ -205,6 +235,12 @@ class Environment(BaseSettings):
         return place
 
     @property
+    def other_requests(self) -> int:
+        """Threads of a web process that are left for requests that are no calls."""
+        calls = self.placet_calls_per_process + self.placet_calls_waiting
+        return self.placet_web_threads - calls - self.placet_opa_waiters - SPARE_THREADS
+
+    @property
     def sidecars(self) -> bool:
         """Whether we run the OPA servers ourselves."""
         return self.placet_pdp != "embedded" and not self.opa_url
@@ -240,6 +276,8 @@ def read() -> Environment:
         lines = []
         for one in error.errors():
             name = "_".join(map(str, one["loc"])).upper()
-            got = "" if name.endswith(("_TOKEN", "_KEY")) else f" (got {one['input']!r})"
-            lines.append(f"{name}: {one['msg']}{got}")
+            # What several settings together did wrong has no name, and its input is all of them, secrets included.
+            hidden = not name or name.endswith(("_TOKEN", "_KEY"))
+            got = "" if hidden else f" (got {one['input']!r})"
+            lines.append(f"{name}: {one['msg']}{got}" if name else one["msg"])
         raise SystemExit("These settings are wrong:\n  " + "\n  ".join(lines)) from error

@@ -36,8 +36,13 @@ PLACET_RETRY_PERCENT = ENV.placet_retry_percent
 PLACET_OPA_LOG_GRACE_SECONDS = ENV.placet_opa_log_grace_seconds
 PLACET_OPA_LOG_DAYS = ENV.placet_opa_log_days
 PLACET_OPA_WAIT_SECONDS = ENV.placet_opa_wait_seconds
-# The other half of the threads is for calls.
-PLACET_OPA_WAITERS = min(ENV.placet_opa_waiters, ENV.placet_web_threads // 2)
+PLACET_OPA_WAITERS = ENV.placet_opa_waiters
+PLACET_CALLS_PER_PROCESS = ENV.placet_calls_per_process
+PLACET_CALLS_PER_AGENT = ENV.placet_calls_per_agent
+PLACET_CALLS_AT_WORK = ENV.placet_calls_at_work
+PLACET_CALLS_WAITING = ENV.placet_calls_waiting
+PLACET_CALLS_WAIT_MS = ENV.placet_calls_wait_ms
+PLACET_OTHER_REQUESTS = ENV.other_requests
 PLACET_TRAIL_ALARM_SECONDS = ENV.placet_trail_alarm_seconds
 PLACET_TRAIL_LIMIT_SECONDS = ENV.placet_trail_limit_seconds
 PLACET_METRICS_TOKEN = ENV.placet_metrics_token

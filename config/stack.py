@@ -157,7 +157,10 @@ class Stack:
                 "--workers", str(environment.placet_web_workers),
                 "--blocking-threads", str(environment.placet_web_threads),
                 "--blocking-threads-idle-timeout", "600s", "--respawn-failed-workers", "--respawn-interval", "0.5",
-                "--workers-kill-timeout", "10s", "--backlog", "1024", "--backpressure", "64", "--log-level", "error",
+                "--workers-kill-timeout", "10s", "--log-level", "error",
+                # What granian calls backpressure counts connections; the buffer is that of one.
+                "--backlog", "1024", "--backpressure", str(environment.placet_web_connections),
+                "--http1-buffer-size", "65536",
             ],
             {"PLACET_PROCESS": "web", "PYTHONPATH": os.pathsep.join([str(_root()), os.environ.get("PYTHONPATH", "")])},
             grace=15.0,

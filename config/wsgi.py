@@ -7,6 +7,7 @@ import threading
 from django.core.wsgi import get_wsgi_application
 from django.db import connections
 
+from config import door
 from config.embedded.processes import die_with_parent
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -15,6 +16,9 @@ if os.environ.get("PLACET_PROCESS"):
     die_with_parent(signal.SIGTERM)
 
 _django = get_wsgi_application()
+_gates = door.gates()
+door.watch(_gates)
+_door = door.Door(_django, **_gates)
 _thread = threading.local()
 
 
@@ -29,4 +33,4 @@ def application(environ, start_response):  # type: ignore[no-untyped-def]
     """Answer one request (PEP 3333)."""
     if not hasattr(_thread, "closer"):
         _thread.closer = _Closer()
-    return _django(environ, start_response)
+    return _door(environ, start_response)

@@ -7,6 +7,7 @@ from rest_framework.request import Request
 
 from audit.refusal import Refusal
 from gateway import credentials, federation
+from gateway.admission import Caller, acquaintances
 from gateway.principal import Principal
 
 
@@ -52,5 +53,9 @@ def bearer(request: HttpRequest) -> Principal:
         )
     key = key.strip()
     if federation.looks_like(key):
-        return federation.authenticate(key, now=timezone.now())
-    return credentials.authenticate(key)
+        principal = federation.authenticate(key, now=timezone.now())
+    else:
+        principal = credentials.authenticate(key)
+    who = Caller(principal.workspace, principal.agent or "", principal.id)
+    acquaintances.remember(request.META["HTTP_AUTHORIZATION"], who)
+    return principal

@@ -67,11 +67,11 @@ def pinned(release: Release, kind: str, name: str) -> resolve.Contract:
     return found
 
 
-def patience(contract: Contract, asked_ms: int | None) -> float:
-    """Return seconds for all tries together: the contract's limits, or the caller's patience if that is shorter."""
+def patience(contract: Contract) -> float:
+    """Return how many seconds the contract gives all tries together."""
     content: Mapping[str, Any] = contract.content
     milliseconds = int(content.get("timeout_ms", TIMEOUT_MS)) * int(content.get("retry", {}).get("attempts", 1))
-    return min(milliseconds, asked_ms or milliseconds) / 1000
+    return milliseconds / 1000
 
 
 def check_arguments(contract: Contract, arguments: Mapping[str, JSON]) -> None:

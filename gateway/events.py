@@ -25,6 +25,7 @@ EVENTS = {
     "gateway.state.written": "An agent remembered a value; the record holds it, sealed, with the session's labels.",
     "gateway.state.read": "An agent read a value whose labels its session did not have; they are on it from then on.",
     "gateway.state.deleted": "An agent forgot a value.",
+    "gateway.load.shed": "Requests were turned away for want of room, before anything was done; how many, and whose.",
     "gateway.breaker.opened": "A tool failed too often, or its probe did: until the next probe nobody asks it.",
     "gateway.breaker.closed": "A probe found the tool back, or an operator closed its breaker.",
 }

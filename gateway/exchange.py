@@ -1,5 +1,6 @@
 """What is asked of the line and what it answers, whichever door it came through."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -8,6 +9,7 @@ from uuid import UUID
 from audit.canonical import JSON
 from gateway.decision import Decision
 
+ARRIVED = "placet.arrived"  # member of a WSGI environment: time.monotonic() when the request came
 Status = Literal["finished", "denied", "parked", "in_flight", "failed", "unknown"]
 
 
@@ -19,7 +21,7 @@ class Request:
     :param key: the caller's idempotency key; the same for all attempts at the same call.
     :param session: a session that the caller may use; None: the credential's sticky session.
     :param run: {"id", "step", "starter"} of the durable run that makes the call, or None.
-    :param timeout_ms: the caller's patience with the tool; the contract's own limit may be shorter.
+    :param deadline: time.monotonic() seconds after which the caller does not wait any more: nothing is begun then.
     :param instead_of: the call in whose place this one is made, see gateway.fallbacks; no door takes it from a caller.
     :param compensates: the call that this one undoes. It has the budgets of its session, not of its run.
     """
@@ -31,9 +33,14 @@ class Request:
     correlation_id: str
     session: UUID | None = None
     run: Mapping[str, JSON] | None = None
-    timeout_ms: int | None = None
+    deadline: float | None = None
     instead_of: UUID | None = None
     compensates: UUID | None = None
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until the deadline; negative once it has passed, infinite if there is none."""
+        return float("inf") if self.deadline is None else self.deadline - time.monotonic()
 
 
 @dataclass(frozen=True, slots=True)

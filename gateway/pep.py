@@ -15,6 +15,7 @@ from audit import crash
 from audit.canonical import JSON
 from audit.refusal import Refusal, not_found
 from gateway import (
+    admission,
     answers,
     attributes,
     breakers,
@@ -60,12 +61,16 @@ def call(principal: Principal, request: Request, *, now: datetime) -> Outcome:
     If its tool is away and nothing has happened, the contract's fallback is asked, by a call of its own.
     A denial is an outcome. An exception on the way means that we failed, and ends as a denial too.
 
-    :raises Refusal: the request itself is wrong (400, 422), or nothing can be recorded now (503): nothing was executed.
+    :raises Refusal: the request itself is wrong (400, 422), comes too late (504), or nothing can be recorded now (503):
+        nothing was executed.
     """
     if connection.in_atomic_block:
         raise RuntimeError("A call must not run inside a transaction: it would hold it open while the tool works.")
     if principal.kind != "agent":
         raise Refusal("agent_missing", "A person calls no tools; an agent does, with a credential.", status=403)
+    if request.remaining <= 0:
+        detail = "The call's time was over before it was looked at; nothing was done. Send it again, with more time."
+        raise Refusal("deadline_passed", detail, status=504)
     outcome = _line(principal, request, now=now)
     instead = fallbacks.request(request, outcome)
     return outcome if instead is None else fallbacks.told(outcome, _line(principal, instead, now=now))
@@ -85,7 +90,7 @@ def _line(principal: Principal, request: Request, *, now: datetime) -> Outcome:
             principal, request.session, now=now, correlation_id=request.correlation_id
         )
         facts.contract = contract.pinned(facts.release, request.kind, request.name)
-        timeout = contract.patience(facts.contract, request.timeout_ms)
+        timeout = min(contract.patience(facts.contract), max(0.0, request.remaining))
         trail.check(principal.workspace, facts.contract)
         contract.check_arguments(facts.contract, request.arguments)  # 3 check
         findings = sanitize.scan(request.arguments)  # 4 trace and scan
@@ -198,20 +203,24 @@ def _recorded(step: Callable[..., T], *given: object, **named: object) -> T:
 def _invoke(facts: Facts, timeout: float) -> Answer:
     """Step 9: past breaker and bulkhead to the tool. What goes wrong there is an answer, too."""
     at, seen = facts.resolved, facts.reservation
+    if facts.request.remaining <= 0:
+        return Answer("failed", "deadline_passed", again=True)
     try:
         admitted = breakers.admit(seen.breaker, under_way=seen.under_way, seconds=timeout + calls.GRACE_SECONDS)
     except breakers.Away as away:
         return Answer("failed", away.code, again=True, retry_after=away.seconds)
     crash.point("gateway.before_invoke")
     begun = time.monotonic()
-    answer = _ask(facts, deadline=begun + timeout)
+    patience = min(timeout, facts.request.remaining)
+    with admission.away():
+        answer = _ask(facts, deadline=begun + patience)
     crash.point("gateway.invoked")
     breakers.report(
         admitted,
         at.release,
         at.contract,
         answer.code,
-        patient=timeout >= contract.patience(at.contract, None),
+        patient=patience >= contract.patience(at.contract),
         correlation_id=facts.request.correlation_id,
     )
     return replace(answer, duration_ms=int((time.monotonic() - begun) * 1000))

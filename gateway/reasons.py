@@ -50,6 +50,7 @@ REASONS = {
     "outcome_unrecorded": "The outcome could not be recorded, so it is withheld.",
     "breaker_open": "The tool is away: it failed too often and is not asked until a probe finds it back.",
     "bulkhead_full": "As many calls as one upstream may have are under way.",
+    "deadline_passed": "The caller's time was over before the call began; nothing was executed.",
     "tool_timeout": "The tool did not answer in time.",
     "tool_unreachable": "The tool cannot be reached.",
     "tool_busy": "The tool's server has as many calls as it takes.",

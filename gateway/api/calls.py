@@ -1,5 +1,6 @@
 """Tool calls over REST. Making one is a plain Django view: DRF would cost a quarter of a millisecond each."""
 
+import time
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from audit import canonical
 from audit.refusal import Refusal, not_found
 from gateway import authentication, disclosures, pep, recall
 from gateway.api import frame, shapes
-from gateway.exchange import Outcome, Request
+from gateway.exchange import ARRIVED, Outcome, Request
 from gateway.models import Call
 from registry import permissions
 
@@ -48,6 +49,7 @@ _STATUS = {
     "bulkhead_full": 503,
     "outcome_unrecorded": 503,
     "tool_timeout": 504,
+    "deadline_passed": 504,
     "outcome_unknown": 504,
     "in_flight": 409,
 }
@@ -207,8 +209,15 @@ def _asked(request: HttpRequest) -> Request:
         key=key,
         correlation_id=frame.correlation_id(request),
         session=_uuid(session) if session else None,
-        timeout_ms=body.get("timeout_ms"),
+        deadline=_deadline(request, body.get("timeout_ms")),
     )
+
+
+def _deadline(request: HttpRequest, timeout_ms: int | None) -> float | None:
+    """Return when the caller stops waiting: counted from the arrival, so that waiting for a place is in it."""
+    if timeout_ms is None:
+        return None
+    return float(request.META.get(ARRIVED, time.monotonic())) + timeout_ms / 1000
 
 
 def _uuid(text: str) -> UUID:

@@ -34,6 +34,18 @@ def test_a_wrong_setting_stops_the_start_and_is_named(monkeypatch):
     assert "postgresql://" in str(stopped.value)
 
 
+def test_threads_that_calls_would_use_up_are_refused_and_no_secret_is_told(monkeypatch):
+    monkeypatch.setenv("PLACET_WEB_THREADS", "24")
+    monkeypatch.setenv("SECRET_KEY", "never-shown")
+    with pytest.raises(SystemExit) as stopped:
+        read()
+    assert "PLACET_WEB_THREADS must leave room" in str(stopped.value)
+    assert "set it to 38 or more" in str(stopped.value)
+    assert "never-shown" not in str(stopped.value)
+    monkeypatch.setenv("PLACET_WEB_THREADS", "38")
+    assert read().other_requests == 4
+
+
 def test_a_secret_can_come_from_a_file(monkeypatch, tmp_path):
     (tmp_path / "key").write_text("from-a-file\n")
     monkeypatch.setenv("SECRET_KEY_FILE", str(tmp_path / "key"))
