@@ -133,7 +133,7 @@ def _continue(workspace: UUID, size: int, root: bytes, known: _Known, using: str
     try:
         if tree.root(read, size) != root:
             raise Refused("head_wrong", workspace, f"its tiles do not give the root of the head at size {size}.")
-        for note in filter(None, known):
+        for note in dict.fromkeys(filter(None, known)):  # mostly one and the same
             old = verify.open_checkpoint(note, pinned(workspace))
             if old.size > size:
                 raise Refused("tree_shrunk", workspace, f"{old.size} records were published, the head has {size}.")

@@ -16,11 +16,17 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--once", action="store_true", help="stop when nothing is pending")
-        parser.add_argument("--interval", type=float, default=0.1, help="seconds between looks when idle")
+        parser.add_argument("--interval", type=float, default=0.1, help="seconds between looks")
         parser.add_argument("--batch", type=int, default=BATCH, help="records in one transaction")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["once"]:
             self.stdout.write(f"{drain()} record(s) integrated")
             return
-        loop.until_stopped(lambda: sequence(batch=options["batch"]), interval=options["interval"])
+        loop.until_stopped(lambda: _step(options["batch"]), interval=options["interval"])
+
+
+def _step(batch: int) -> int:
+    """Integrate once; return 0 unless more is waiting: records that come one by one are taken together next time."""
+    moved = sequence(batch=batch)
+    return moved if moved >= batch else 0
