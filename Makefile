@@ -54,8 +54,8 @@ screenshots: install ## Look at every page in a browser and keep pictures of it 
 	@PLACET_SCREENSHOTS=1 $(BIN)/pytest -q tests/browser/test_pages.py $(ARGS)
 
 .PHONY: bench
-bench: install ## Measure the call path beside its anchors (by hand; takes minutes).
-	@$(BIN)/python benchmarks/calls.py $(ARGS)
+bench: install ## Measure, by hand, in minutes: the call path; or WHAT=trail, overload, pages.
+	@$(BIN)/python benchmarks/$(or $(WHAT),calls).py $(ARGS)
 
 .PHONY: lock
 lock: $(VENV)/.installed ## Resolve and pin the requirements with hashes.

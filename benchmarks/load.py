@@ -16,11 +16,12 @@ _TIMEOUT = 30.0
 
 
 class Client:
-    """One keep-alive connection, one request at a time."""
+    """One keep-alive connection, one request at a time. `head`: of the last answer, in lower case."""
 
     def __init__(self, host: str, port: int) -> None:
         self.socket = socket.create_connection((host, port), timeout=_TIMEOUT)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.head = ""
 
     def ask(self, request: bytes) -> int:
         """Send a request, read its whole answer, return the status. :raises OSError, ValueError: no such answer."""
@@ -29,6 +30,7 @@ class Client:
         while (end := read.find(b"\r\n\r\n")) < 0:
             read += self._more()
         head = read[:end].lower()
+        self.head = head.decode("latin-1")
         length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
         missing = end + 4 + length - len(read)
         while missing > 0:

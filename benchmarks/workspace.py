@@ -22,16 +22,20 @@ _LONGEST_SESSION = 1_000_000_000
 
 @dataclass(frozen=True)
 class Site:
-    """What calls are made with. `keys`: of credentials with a sticky session each."""
+    """What calls are made with. `keys`: of credentials of the steward, with a sticky session each; `others`: one key
+    of each further agent.
+    """
 
     workspace: Workspace
     keys: list[str]
+    others: list[str]
 
 
-def make(*, agents: int, definition: str | None = None) -> Site:
-    """Make the workspace with `agents` credentials. :raises TimeoutError: nothing makes the release live.
+def make(*, agents: int, others: int = 0, definition: str | None = None) -> Site:
+    """Make the workspace with `agents` credentials of one agent, and `others` further agents with one each.
 
     :param definition: digest of the tool behind the endpoint `bench`; None: there is none.
+    :raises TimeoutError: nothing makes the releases live.
     """
     people = {name: _person(name) for name in ("adam", "alice", "bob", "olga")}
     roles = {"alice": "author", "bob": "reviewer", "olga": "operator"}
@@ -51,12 +55,14 @@ def make(*, agents: int, definition: str | None = None) -> Site:
     parts.append(_version(workspace, people["alice"], "policy", "steward-policy", policy))
     pins = [{"kind": part.kind, "name": part.name, "digest": part.digest} for part in parts]
     release = {"pins": pins, "budgets": _BUDGETS}
+    names = ["steward", *(f"other-{number}" for number in range(others))]
     for version in (
         _version(workspace, people["alice"], "policy", "baseline", _baseline()),
-        _version(workspace, people["alice"], "agent", "steward", release),
+        *(_version(workspace, people["alice"], "agent", name, release) for name in names),
     ):
         _bring_to_life(version, environment, people)
-    return Site(workspace, [_key(workspace, people) for _ in range(agents)])
+    keys = [_key(workspace, people, "steward") for _ in range(agents)]
+    return Site(workspace, keys, [_key(workspace, people, name) for name in names[1:]])
 
 
 def _baseline() -> dict[str, Any]:
@@ -100,12 +106,12 @@ def _bring_to_life(version: Version, environment: Environment, people: dict[str,
         raise RuntimeError(f"The activation of {version.name} has failed: {activation.reason}")
 
 
-def _key(workspace: Workspace, people: dict[str, Person]) -> str:
+def _key(workspace: Workspace, people: dict[str, Person], agent: str) -> str:
     now = datetime.now(UTC)
     return credentials.create(
         workspace,
         environment=ENVIRONMENT,
-        agent="steward",
+        agent=agent,
         owner=people["alice"],
         scopes=["tools:call"],
         expires_at=now + timedelta(days=1),
