@@ -33,6 +33,19 @@ class Sealed:
     subject: str
 
 
+class Commit:
+    """Whether the transaction of a record was committed. Only the connection knows: a block can end without it."""
+
+    __slots__ = ("done",)
+
+    def __init__(self) -> None:
+        self.done = False
+
+    def note(self) -> None:
+        """It was."""
+        self.done = True
+
+
 class Entry(NamedTuple):
     """What was appended. It counts once the transaction is committed."""
 
@@ -42,6 +55,7 @@ class Entry(NamedTuple):
     leaf_hash: bytes
     at: datetime
     workspace: UUID
+    commit: Commit
 
 
 # A place in `data`: (where its parent stands, name or index); joined to a JSON pointer only where a value is sealed.
@@ -101,13 +115,14 @@ def append(
         raise ValueError(
             f"The record of {event} has {len(body)} bytes; at most {LONGEST_BODY} fit. Seal what is large."
         )
-    leaf_hash = tree.leaf(body)
+    leaf_hash, commit = tree.leaf(body), Commit()
+    connection.on_commit(commit.note)
     with connection.cursor() as cursor:
         cursor.execute(_INSERT, [record_id, workspace, event, actor, correlation_id, body, leaf_hash])
         if values:
             kept = [vault.Value(record_id, one.path, one.subject, one.nonce + one.value) for one in values]
             vault.put(cursor, workspace, kept)
-    return Entry(record_id, event, body, leaf_hash, now, workspace)
+    return Entry(record_id, event, body, leaf_hash, now, workspace, commit)
 
 
 def _commit(value: Any, path: _Path, record: str, values: list[_Committed]) -> Any:

@@ -4,15 +4,25 @@ import base64
 from uuid import UUID
 
 import orjson
-from django.db import connections
+from django.db import DatabaseError, connections
 
 from audit import canonical, keys, verify
 from audit.log import Entry
 from audit.refusal import not_found
 
 
+class NotCommitted(DatabaseError):
+    """The record is not there: its transaction was rolled back, or is not over."""
+
+
 def issue(entry: Entry) -> str:
-    """Return the receipt of a committed record: `placet-receipt-1.<key id>.<payload>.<signature>` in base64url."""
+    """Return the receipt of a committed record: `placet-receipt-1.<key id>.<payload>.<signature>` in base64url.
+
+    :raises NotCommitted: a block that ended without an error proves no commit. Django rolls back in silence where a
+        savepoint could not be rolled back to because the connection was lost, and nobody asked the database since.
+    """
+    if not entry.commit.done:
+        raise NotCommitted(f"The record {entry.id} was not committed, so nothing is promised of it.")
     return _sign(entry.body, entry.leaf_hash)
 
 

@@ -116,7 +116,7 @@ class Environment(BaseSettings):
         64, ge=1, le=10_000, description="Calls under way at one upstream, per environment, all processes together."
     )
     placet_upstream_calls_per_process: int = Field(
-        6, ge=1, le=1000, description="Calls under way at one upstream in one process: fewer than its threads."
+        6, ge=1, le=1000, description="Calls under way at one upstream in one process: fewer than it has in hand."
     )
     placet_retry_percent: int = Field(
         10,

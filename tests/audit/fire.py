@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from django.db import Error, connections, transaction
 
-from audit import checkpoints, log, proofs, publisher, sequencer, verify
+from audit import checkpoints, log, proofs, publisher, receipts, sequencer, verify
 from audit.uuid7 import uuid7
 from tests.audit import rfc6962, trails
 
@@ -37,7 +37,7 @@ def fetched_before():
 class Fire:
     """One run. The seed decides what everybody does; how they meet is the machine's.
 
-    :ivar acknowledged: ids whose commit the writer saw. :ivar withdrawn: ids of what was rolled back for certain.
+    :ivar acknowledged: ids for which there was a receipt. :ivar withdrawn: ids of what was rolled back for certain.
     :ivar faults: how often what was done to whom.
     """
 
@@ -80,17 +80,19 @@ class Fire:
             kept, dropped = [], []
             try:
                 self._transaction(choose, kept, dropped)
+                for entry in kept:
+                    receipts.issue(entry)
             except RolledBack:
                 dropped += kept
                 kept = []
-            except Error:
+            except Error as error:
                 # Killed: before its commit, or after it and before the answer. Only the database knows.
-                self._count("transaction broken")
+                self._count("commit missing" if isinstance(error, receipts.NotCommitted) else "transaction broken")
                 connections.close_all()
                 kept, dropped = [], []
             with self._lock:
-                self.acknowledged.update(kept)
-                self.withdrawn.update(dropped)
+                self.acknowledged.update(entry.id for entry in kept)
+                self.withdrawn.update(entry.id for entry in dropped)
 
     def _transaction(self, choose, kept, dropped):
         with transaction.atomic():
@@ -106,7 +108,7 @@ class Fire:
 
     def _append(self):
         how = {"workspace": self.workspace, "actor": trails.ACTOR, "correlation_id": "fire", "now": datetime.now(UTC)}
-        return log.append(trails.EVENT, **how).id
+        return log.append(trails.EVENT, **how)
 
     def _sequence(self):
         """One sequencer in this process, in small batches, whose backend is among those that are terminated."""

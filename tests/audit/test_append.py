@@ -117,6 +117,23 @@ def test_a_receipt_is_the_same_again_and_binds_record_log_and_time(db):
         receipts.reissue(uuid4())
 
 
+def test_no_receipt_is_issued_for_a_record_that_was_not_committed(db):
+    workspace = uuid4()
+    with transaction.atomic():
+        entry = log.append(trails.EVENT, workspace=workspace, actor=trails.ACTOR, correlation_id="c", now=NOW)
+        with pytest.raises(receipts.NotCommitted):
+            receipts.issue(entry)
+    assert receipts.issue(entry)
+    with transaction.atomic():
+        entry = log.append(trails.EVENT, workspace=workspace, actor=trails.ACTOR, correlation_id="c", now=NOW)
+        trails.lose_commit()
+    # No error so far: a block that ends is no proof.
+    with pytest.raises(receipts.NotCommitted):
+        receipts.issue(entry)
+    connection.close()
+    assert count(workspace) == 1
+
+
 def test_every_changed_character_of_a_receipt_is_refused(db):
     workspace = trails.published(1)
     token = receipts.issue(trails.append(workspace))

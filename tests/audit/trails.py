@@ -1,6 +1,7 @@
 """Builders of logs for the tests of the trail."""
 
 import base64
+import contextlib
 import io
 import os
 import subprocess
@@ -83,6 +84,20 @@ def tamper(table: str, statement: str, *parameters) -> None:
         ).fetchall()
         for (name,) in triggers:
             connection.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}")
+
+
+def lose_commit() -> None:
+    """Make the present transaction one that ends without an error and without a commit.
+
+    A savepoint is given up, and the connection is lost before it can be rolled back to: Django then keeps silent.
+    """
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        pid = cursor.fetchone()[0]
+    with contextlib.suppress(ZeroDivisionError), transaction.atomic():
+        with superuser() as connection:
+            connection.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
+        raise ZeroDivisionError
 
 
 def run_verifier(directory: Path, export_file: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -4,6 +4,7 @@ import pytest
 
 from audit.refusal import Refusal
 from gateway import attributes, calls
+from tests.audit import trails
 from tests.gateway.stage import DURING, effects, fresh, let_time_pass, query, state_of
 
 
@@ -16,6 +17,20 @@ def test_a_connection_lost_before_the_decision_refuses_the_call(stage, agent, mo
     assert (refused.value.status, refused.value.code, effects(value)) == (503, "decision_unrecorded", [])
     monkeypatch.undo()
     let_time_pass(query("SELECT id FROM gateway_call WHERE key = %s", value)[0][0])
+    assert stage.call(agent, "put", value, key=value).status == "finished"
+    assert len(effects(value)) == 1
+
+
+def test_a_decision_whose_commit_was_lost_in_silence_executes_nothing(stage, agent, monkeypatch):
+    value = fresh()
+    monkeypatch.setattr(calls.tokens, "keep", lambda cursor, facts: trails.lose_commit())
+    with pytest.raises(Refusal) as refused:
+        stage.call(agent, "put", value, key=value)
+    assert (refused.value.status, refused.value.code, effects(value)) == (503, "decision_unrecorded", [])
+    monkeypatch.undo()
+    call = query("SELECT id FROM gateway_call WHERE key = %s", value)[0][0]
+    assert state_of(call) == "claimed"
+    let_time_pass(call)
     assert stage.call(agent, "put", value, key=value).status == "finished"
     assert len(effects(value)) == 1
 
