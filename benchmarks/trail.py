@@ -56,18 +56,21 @@ def main() -> None:
         document: dict[str, Any] = {
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "revision": bench._revision(),
-            "calls": _rates(installation, site, options.rounds, options.seconds),
-            "merge_idle": _merge(site, seconds=20.0),
-            "merge_loaded": _merge_loaded(installation, site, seconds=20.0),
-            "backlog": _backlog(installation, site, options.records),
-            "verify": _verify(site),
-            "machine": facts | {"load_after": os.getloadavg()[0]},
         }
+        parts = {
+            "calls": lambda: _rates(installation, site, options.rounds, options.seconds),
+            "merge_idle": lambda: _merge(site, seconds=20.0),
+            "merge_loaded": lambda: _merge_loaded(installation, site, seconds=20.0),
+            "backlog": lambda: _backlog(installation, site, options.records),
+            "verify": lambda: _verify(site),
+        }
+        for name, measure in parts.items():
+            document[name] = measure()
+            print(name, json.dumps(document[name]), flush=True)
+        document["machine"] = facts | {"load_after": os.getloadavg()[0]}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(document, indent=1) + "\n")
-    for name, part in document.items():
-        print(name, json.dumps(part))
-    print(f"JSON: {options.out}")
+    print(f"load {facts['load_before']:.1f} before, {os.getloadavg()[0]:.1f} after; JSON: {options.out}")
 
 
 def _rates(installation: Any, site: Any, rounds: int, seconds: float) -> dict[str, Any]:
@@ -224,13 +227,13 @@ def _backlog(installation: Any, site: Any, count: int) -> dict[str, Any]:
 
 def _verify(site: Any) -> dict[str, Any]:
     """Export the log and verify it by a copy of verify.py, in an isolated interpreter on one core."""
-    from audit import export, keys, publisher, verify  # noqa: PLC0415
+    from audit import export, keys, proofs, publisher  # noqa: PLC0415
 
     workspace = site.workspace.pk
     with connection.cursor() as cursor:
         cursor.execute("SELECT size FROM audit_head WHERE workspace = %s", [workspace])
         size = cursor.fetchone()[0]
-    while verify.open_checkpoint(publisher.copy_path(workspace).read_text(), publisher.pinned(workspace)).size < size:
+    while proofs.checkpoint(workspace).size < size:
         time.sleep(0.1)
     with tempfile.TemporaryDirectory(prefix="placet-bench-") as directory:
         place = Path(directory)
