@@ -135,6 +135,8 @@ def test_a_receipt_of_before_verifies_beside_one_of_after(db):
 def test_values_are_read_through_a_rewrap_and_the_old_kek_goes_only_then(db, restored):
     restored("values.kek")
     workspace = trails.published(1)
+    keys.secret("values.kek")
+    older = len(keys.every_secret("values.kek"))  # one, unless an earlier test has rotated it
     blob = sealed.seal_blob({"secret": 1}, workspace=workspace, subject="s-1")
     new = rotation.rotate_secret("values.kek", now=now(), **HOW)
     vault._cache.clear()
@@ -143,7 +145,7 @@ def test_values_are_read_through_a_rewrap_and_the_old_kek_goes_only_then(db, res
         rotation.retire_secret("values.kek", now=now(), **HOW)
     assert refused.value.code == "key_needed"
     assert rotation.rewrap(now=now(), **HOW) >= 1
-    assert rotation.retire_secret("values.kek", now=now(), **HOW) == 1
+    assert rotation.retire_secret("values.kek", now=now(), **HOW) == older
     vault._cache.clear()
     assert sealed.open_blob(blob) == {"secret": 1}
     with connections["default"].cursor() as cursor:
