@@ -20,6 +20,7 @@ def main():
     from django.db import connections
 
     from gateway import pdp
+    from gateway.pdp import embedded
 
     for number, line in enumerate(sys.stdin):
         order = json.loads(line)
@@ -32,6 +33,8 @@ def main():
         pdp.engine.cache_clear()
         child = os.fork()
         if child == 0:
+            # The evaluators are processes of their own, which outlive a caller: ours serve every child.
+            embedded._private[os.getpid()] = embedded._private[os.getppid()]
             carry_out(order)
             os._exit(0)
         _, status = os.waitpid(child, 0)

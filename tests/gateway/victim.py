@@ -17,6 +17,7 @@ from django.db import connections  # noqa: E402
 from audit import crash  # noqa: E402
 from gateway import credentials, pdp, pep  # noqa: E402
 from gateway.exchange import Request  # noqa: E402
+from gateway.pdp import embedded  # noqa: E402
 from tests.gateway import stage  # noqa: E402, F401 - registers the tools
 
 
@@ -53,6 +54,8 @@ def main():
         pdp.engine.cache_clear()
         child = os.fork()
         if child == 0:
+            # The evaluators are processes of their own, which outlive a caller: ours serve every child.
+            embedded._private[os.getpid()] = embedded._private[os.getppid()]
             crash._AT = order["point"]
             crash.point = passing(order.get("skip", 0))
             os.environ["STAGE_LOG"] = order["log"]
