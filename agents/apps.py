@@ -13,8 +13,9 @@ class AgentsConfig(AppConfig):
 
     def ready(self) -> None:
         """Register what the lower apps have to know."""
-        from agents import frozen  # noqa: PLC0415 - models cannot be imported before the apps are ready
+        from agents import conditions, frozen  # noqa: PLC0415 - models cannot be imported before the apps are ready
         from registry import stops  # noqa: PLC0415
 
         events.register(EVENTS)
         stops.register_reach(frozen.of)
+        conditions.register()

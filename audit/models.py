@@ -102,6 +102,18 @@ class Checkpoint(models.Model):
         return f"{self.workspace} {self.size}"
 
 
+class Halt(models.Model):
+    """A log that the publisher refuses to sign, and why: see audit.halts."""
+
+    workspace = models.UUIDField(primary_key=True)
+    code = models.TextField()
+    detail = models.TextField()
+    since = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return f"{self.workspace} {self.code}"
+
+
 class ValueKey(models.Model):
     """The data key of one data subject in one workspace, wrapped. Deleting the row erases every value under it."""
 

@@ -6,7 +6,10 @@ with its checkpoints, is noticed: the publisher then stops for that log until a 
 """
 
 import base64
+import contextlib
 import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
@@ -16,10 +19,12 @@ from django.conf import settings
 from django.db import connections, transaction
 from django.db.backends.utils import CursorWrapper
 
-from audit import crash, keys, rotation, tiles, tree, verify
+from audit import crash, halts, keys, rotation, tiles, tree, verify
 from audit.uuid7 import uuid7
 
 log = structlog.get_logger(__name__)
+SAID_AGAIN = 60.0  # seconds after which a refusal that stands is said again
+_said: dict[UUID, tuple[str, float]] = {}
 
 
 class Refused(Exception):
@@ -46,15 +51,16 @@ def publish(workspace: UUID | None = None, *, using: str = "default", adopt: boo
     :param adopt: go on from the database's last checkpoint though the copy outside is missing.
     :raises Refused: if a head does not continue what was published. Every other log is served first.
     """
-    published, refused = 0, []
-    for log_id in [workspace] if workspace else _logs(using):
+    published, refused, logs = 0, dict[UUID, Refused](), [workspace] if workspace else _logs(using)
+    for log_id in logs:
         try:
             published += _publish(log_id, using, adopt)
         except Refused as refusal:
-            log.critical("checkpoint refused", workspace=str(log_id), code=refusal.code, error=str(refusal))
-            refused.append(refusal)
+            _say(refusal)
+            refused[log_id] = refusal
+    halts.keep({log_id: (one.code, str(one)) for log_id, one in refused.items()}, logs, using=using)
     if refused:
-        raise refused[0]
+        raise next(iter(refused.values()))
     return published
 
 
@@ -63,23 +69,57 @@ def copy_path(workspace: UUID) -> Path:
     return Path(settings.PLACET_HOME) / "checkpoints" / f"{workspace}.note"
 
 
+def copies() -> dict[UUID, Path]:
+    """Return the copy of each log of which a checkpoint was published here."""
+    found = copy_path(UUID(int=0)).parent.glob("????????-????-????-????-????????????.note")
+    return {UUID(path.stem): path for path in sorted(found)}
+
+
+def last_row(workspace: UUID, *, using: str = "default") -> str | None:
+    """Return the note of the newest checkpoint that the database has of a log."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            "SELECT note FROM audit_checkpoint WHERE workspace = %s ORDER BY size DESC, at DESC LIMIT 1", [workspace]
+        )
+        row = cursor.fetchone()
+    return row[0] if row else None
+
+
+@contextlib.contextmanager
+def alone(workspace: UUID, *, using: str = "default") -> Iterator[CursorWrapper]:
+    """Run the block in a transaction during which nobody publishes the log."""
+    with transaction.atomic(using=using), connections[using].cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"audit.publisher {workspace}"])
+        yield cursor
+
+
 def pinned(workspace: UUID) -> list[verify.Key]:
     """Return the public keys of a log, retired ones included."""
     return [verify.read_key(line) for line in keys.public(f"checkpoint-{workspace}")]
 
 
 def _logs(using: str) -> list[UUID]:
+    """Return the logs that have a record, and those that once had: a database may have lost a log altogether."""
     with connections[using].cursor() as cursor:
-        cursor.execute("SELECT workspace FROM audit_head WHERE size > 0")
-        return [row[0] for row in cursor.fetchall()]
+        cursor.execute("SELECT workspace FROM audit_head WHERE size > 0 ORDER BY workspace")
+        logs = [row[0] for row in cursor.fetchall()]
+    return [*logs, *(log_id for log_id in copies() if log_id not in logs)]
+
+
+def _say(refusal: Refused) -> None:
+    """Say a refusal loudly when it is new, and now and then while it stands."""
+    code, at = _said.get(refusal.workspace, ("", 0.0))
+    if code != refusal.code or time.monotonic() - at > SAID_AGAIN:
+        _said[refusal.workspace] = (refusal.code, time.monotonic())
+        log.critical("checkpoint refused", workspace=str(refusal.workspace), code=refusal.code, error=str(refusal))
 
 
 def _publish(workspace: UUID, using: str, adopt: bool) -> int:
-    with transaction.atomic(using=using), connections[using].cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"audit.publisher {workspace}"])
+    with alone(workspace, using=using) as cursor:
         cursor.execute("SELECT size, root FROM audit_head WHERE workspace = %s", [workspace])
         head = cursor.fetchone()
         if head is None or head[0] == 0:
+            _nothing_published(workspace)
             return 0
         size, root = head[0], bytes(head[1])
         known, unchanged = _known(cursor, workspace, size, root)
@@ -99,6 +139,13 @@ def _publish(workspace: UUID, using: str, adopt: bool) -> int:
         )
     crash.point("audit.publisher.committed")
     return 1
+
+
+def _nothing_published(workspace: UUID) -> None:
+    """:raises Refused: the database has no record of a log of which a checkpoint was published."""
+    path = copy_path(workspace)
+    if path.exists():
+        raise Refused("tree_shrunk", workspace, f"{path} is a checkpoint of it, and the database has no such log.")
 
 
 def _known(cursor: CursorWrapper, workspace: UUID, size: int, root: bytes) -> tuple[_Known, bool]:

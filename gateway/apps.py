@@ -13,9 +13,10 @@ class GatewayConfig(AppConfig):
 
     def ready(self) -> None:
         """Register what the lower apps have to know."""
-        from gateway import reach, sessions  # noqa: PLC0415 - models cannot be imported before the apps are ready
+        from gateway import conditions, reach, sessions  # noqa: PLC0415 - models cannot be imported before the apps are ready
         from registry import bundles, stops  # noqa: PLC0415
 
         events.register(EVENTS)
         bundles.register_draining(sessions.policies_in_use)
         stops.register_reach(reach.of)
+        conditions.register()

@@ -30,6 +30,7 @@ REASONS = {
     "budget_cost_micro_usd_exceeded": "The release's budget of money is used up.",
     "budget_seconds_exceeded": "The release's budget of time is used up.",
     "trail_lagging": "The trail is too far behind for tools of high risk.",
+    "trail_broken": "The trail does not continue what was published, so tools of high risk are refused.",
     # Our side: denied because we could not do better.
     "contract_invalid": "The contract's schema cannot be used.",
     "sanitizer_failed": "The arguments could not be examined.",
@@ -101,6 +102,7 @@ PASSING = frozenset(
         "break_glass_expired",
         "stopped",
         "trail_lagging",
+        "trail_broken",
         "release_changed",
         "hold_void",
     }

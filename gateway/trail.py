@@ -1,4 +1,7 @@
-"""High risk needs a trail that can be proven: while records wait too long for a signature, such tools are refused."""
+"""High risk needs a trail that can be proven.
+
+While records wait too long for a signature, or the log does not continue what was published, such tools are refused.
+"""
 
 import time
 from datetime import datetime
@@ -10,24 +13,31 @@ from django.conf import settings
 from django.db import DatabaseError
 from prometheus_client import Gauge
 
-from audit import lag
+from audit import halts, lag
 from audit.refusal import Refusal
 from registry.resolve import Contract
 
 logger = structlog.get_logger(__name__)
 KEPT_SECONDS = 1.0  # for which a process believes what it has read
-_read: dict[UUID, tuple[float, float]] = {}
+_read: dict[UUID, tuple[float, float, str | None]] = {}
 _lock = Lock()
 
 
 def check(workspace: UUID, contract: Contract) -> None:
-    """Do nothing unless the tool is of high risk and the oldest unsigned record is too old.
+    """Do nothing unless the tool is of high risk and what is done now could not be proven later.
 
-    :raises Refusal: trail_lagging.
+    :raises Refusal: trail_broken: the publisher refuses the log; trail_lagging: its oldest unsigned record is too old.
     """
     if contract.content.get("risk") != "high":
         return
-    behind, limit = _behind(workspace), settings.PLACET_TRAIL_LIMIT_SECONDS
+    behind, why = _state(workspace)
+    if why is not None:
+        detail = (
+            f"The log does not continue what was published ({why}), and tools of high risk are refused until a person "
+            "has looked: see docs/operations/publisher-stopped.md."
+        )
+        raise Refusal("trail_broken", detail, status=503, retry_after=60)
+    limit = settings.PLACET_TRAIL_LIMIT_SECONDS
     if behind > limit:
         detail = (
             f"The trail is {behind:.0f} s behind, and tools of high risk are refused past {limit} s. "
@@ -37,11 +47,16 @@ def check(workspace: UUID, contract: Contract) -> None:
 
 
 def alarm(now: datetime) -> int:
-    """Say loudly which logs are behind; return how many. For the sweeper."""
+    """Say loudly which logs are behind, and which are not signed at all; return how many. For the sweeper."""
     late = {log: behind for log, behind in lag.every().items() if behind > settings.PLACET_TRAIL_ALARM_SECONDS}
     for log, behind in late.items():
         logger.critical("the trail is behind", workspace=str(log), seconds=round(behind))
-    return len(late)
+    refused = halts.standing()
+    for halt in refused:
+        logger.critical(
+            "publishing has stopped", workspace=str(halt.workspace), code=halt.code, since=halt.since.isoformat()
+        )
+    return len(late) + len(refused)
 
 
 def forget() -> None:
@@ -50,14 +65,14 @@ def forget() -> None:
         _read.clear()
 
 
-def _behind(workspace: UUID) -> float:
+def _state(workspace: UUID) -> tuple[float, str | None]:
     with _lock:
-        at, behind = _read.get(workspace, (float("-inf"), 0.0))
+        at, behind, why = _read.get(workspace, (float("-inf"), 0.0, None))
     if time.monotonic() - at > KEPT_SECONDS:
-        behind = lag.seconds(workspace)
+        behind, why = lag.seconds(workspace), halts.broken(workspace)
         with _lock:
-            _read[workspace] = (time.monotonic(), behind)
-    return behind
+            _read[workspace] = (time.monotonic(), behind, why)
+    return behind, why
 
 
 def _worst() -> float:

@@ -45,6 +45,7 @@ _STATUS = {
     "concurrency_exceeded": 429,
     "rate_unavailable": 503,
     "trail_lagging": 503,
+    "trail_broken": 503,
     "breaker_open": 503,
     "bulkhead_full": 503,
     "outcome_unrecorded": 503,

@@ -3,7 +3,7 @@
 import pytest
 from django.test import override_settings
 
-from audit import lag, publisher, sequencer
+from audit import halts, lag, publisher, sequencer
 from gateway import trail
 from tests.gateway.stage import TOOLS, effects, fresh, query
 
@@ -81,3 +81,48 @@ def test_the_lag_of_every_log_is_read_in_one_statement_and_is_that_of_each(stage
     assert stage.workspace.pk in every
     assert abs(every[stage.workspace.pk] - lag.seconds(stage.workspace.pk)) < 60
     assert every[stage.workspace.pk] > 0
+
+
+@pytest.fixture
+def halted(stage, agent):
+    """The publisher has refused the log of the stage, as after a rollback; it takes the refusal back afterwards."""
+    sign(stage.workspace.pk)
+    log = stage.workspace.pk
+    halts.keep({log: ("tree_shrunk", "12 records were published, the head has 9.")}, [log], using="publisher")
+    trail.forget()
+    yield log
+    halts.keep({}, [log], using="publisher")
+    trail.forget()
+
+
+def test_a_log_that_does_not_continue_what_was_published_stops_high_risk_at_once(stage, agent, halted):
+    value, key = fresh(), fresh("key")
+    assert lag.seconds(halted) == 0
+    outcome = stage.call(agent, "risky", value, key=key)
+    assert (outcome.status, outcome.code, outcome.again) == ("denied", "trail_broken", True)
+    assert effects(value) == []
+    assert stage.call(agent, "mild", fresh()).status == "finished"
+    publisher.publish(halted, using="publisher")
+    sign(halted)  # a checkpoint that continues the last one takes the refusal back
+    assert halts.standing() == []
+    assert stage.call(agent, "risky", value, key=key).status == "finished"
+
+
+def test_a_missing_key_stops_high_risk_only_when_the_limit_is_over(stage, agent, halted):
+    halts.keep({halted: ("key_missing", "The key is missing.")}, [halted], using="publisher")
+    trail.forget()
+    assert stage.call(agent, "risky").status == "finished"
+    with override_settings(**PAST):
+        trail.forget()
+        assert stage.call(agent, "risky").code == "trail_lagging"
+
+
+def test_a_refused_log_is_seen_by_everybody_who_watches(stage, agent, halted, client, caplog):
+    trail.alarm(stage.now)
+    assert "publishing has stopped" in caplog.text and "tree_shrunk" in caplog.text and str(halted) in caplog.text
+    shown = client.get("/metrics").content.decode()
+    assert 'placet_trail_halted{code="tree_shrunk"} 1.0' in shown
+    assert 'placet_trail_halted{code="history_rewritten"} 0.0' in shown
+    ready = client.get("/readyz")
+    assert (ready.status_code, ready.json()["ready"]) == (200, True)
+    assert ready.json()["alarms"] == [f"the publisher refuses log {halted}: tree_shrunk"]
