@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from config.cli import access, calls, holds, live, local, manifests, output, proposals, runs, trail
+from config.cli import access, api, calls, holds, live, local, manifests, output, proposals, runs, trail
 from config.cli.client import checked
 from config.cli.failures import Failure
 from config.cli.options import JSON
@@ -58,7 +58,7 @@ for function, panel in (
     (access.login, START), (access.logout, START), (access.whoami, START), (local.up, START), (local.init, START),
     (manifests.plan, REVIEW), (manifests.apply, REVIEW), (manifests.export, REVIEW), (proposals.approve, REVIEW),
     (live.activate, REVIEW), (live.rollback, REVIEW), (live.stop, RUN), (live.lift, RUN), (live.status, LOOK),
-    (trail.verify, LOOK),
+    (trail.verify, LOOK), (api.api, LOOK),
 ):  # fmt: skip
     app.command(rich_help_panel=panel)(function)
 for group, name, panel in (
