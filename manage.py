@@ -4,8 +4,9 @@
 import os
 import sys
 
-# Only these change tables, so only these may use the owner's password.
+# Only these change tables or move whole databases, so only these may use the owner's password.
 OWNER_COMMANDS = {"migrate", "makemigrations", "sqlmigrate", "showmigrations", "create_roles", "up"}
+OWNER_COMMANDS |= {"backup", "restore", "recovery"}
 
 
 def main() -> None:

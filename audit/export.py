@@ -53,7 +53,7 @@ def stream(
     signed = proofs.checkpoint(workspace, size, using=using)
     header: dict[str, Any] = {"format": verify.EXPORT, "checkpoint": signed.note, "workspace": str(workspace)}
     read = tiles.reader(workspace, using=using)
-    if chain := _chain(workspace, signed.size, read, using):
+    if chain := _chain(workspace, signed, read, using):
         header["chain"] = chain
     if selection is None:
         first = min(first, signed.size)
@@ -65,12 +65,15 @@ def stream(
     return _excerpt(header, workspace, selection, signed.size, read, using)
 
 
-def _chain(workspace: UUID, size: int, read: tree.Read, using: str) -> list[dict[str, Any]]:
-    """Return how each later key was announced, so that who pinned an earlier one can follow (verify.follow)."""
-    links = []
+def _chain(workspace: UUID, signed: proofs.Signed, read: tree.Read, using: str) -> list[dict[str, Any]]:
+    """Return how each later key was announced, so that who pinned an earlier one can follow (verify.follow).
+
+    Keys of another epoch of the log lead nowhere here: nobody follows from one epoch to the next by a proof.
+    """
+    links, size, origin = [], signed.size, signed.note.partition("\n")[0]
     with connections[using].cursor() as cursor:
         for index, signer, _, body in rotation.announcements(cursor, workspace):
-            if index is None or index >= size:
+            if index is None or index >= size or signer.name != origin:
                 continue
             cursor.execute(
                 "SELECT size, note FROM audit_checkpoint WHERE workspace = %s AND size > %s AND size <= %s "

@@ -44,16 +44,19 @@ def workspaces(*, using: str = "default") -> list[UUID]:
         return [row[0] for row in cursor.fetchall()]
 
 
-def check(workspace: UUID, *, using: str = "default", tell: Callable[[int], None] | None = None) -> Report:
+def check(
+    workspace: UUID, *, using: str = "default", tell: Callable[[int], None] | None = None, outside: bool = True
+) -> Report:
     """Check the log of `workspace` from its source rows up.
 
+    :param outside: whether the publisher's copy of its last checkpoint is compared, too.
     :param tell: is told now and then how many leaves were checked, between two reads; it has a
         connection of its own, for this one only reads.
     """
     report = Report(workspace)
     # Read before the snapshot: what it was signed for is then in the snapshot.
     path = publisher.copy_path(workspace)
-    copy = path.read_text(encoding="utf-8") if path.exists() else None
+    copy = path.read_text(encoding="utf-8") if outside and path.exists() else None
     with transaction.atomic(using=using, durable=True), connections[using].cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         checkpoints = _checkpoints(cursor, workspace, copy, report)

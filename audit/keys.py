@@ -47,10 +47,11 @@ class SigningKey:
         return f"{text}\n\u2014 {self.name} {signature}\n"
 
 
-def log_name(workspace: UUID) -> str:
-    """Return what a new log of `workspace` is called: its address without the scheme."""
+def log_name(workspace: UUID, *, epoch: int = 1) -> str:
+    """Return what a new log of `workspace` is called: its address without the scheme, and its epoch after the first."""
     url = urlsplit(settings.PLACET_URL)
-    return f"{url.netloc}{url.path.rstrip('/')}/log/{workspace}"
+    between = "" if epoch == 1 else f"/epoch-{epoch}"
+    return f"{url.netloc}{url.path.rstrip('/')}{between}/log/{workspace}"
 
 
 def checkpoint(workspace: UUID, *, create: bool = False) -> SigningKey:

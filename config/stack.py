@@ -9,11 +9,11 @@ import time
 import urllib.error
 import urllib.request
 
-import psycopg
 from django.core.management import call_command
 from django.db import DatabaseError, connection
-from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.recorder import MigrationRecorder
 
+from config import entrance, schema, server
 from config.embedded import postgres, processes, valkey
 from config.env import Environment
 from config.supervisor import Child, Print, Supervisor, python
@@ -102,13 +102,7 @@ class Stack:
             aside.rename(self.environment.placet_home / "processes.json")
 
     def _start_database(self) -> None:
-        environment = self.environment
-        password = environment.secret("database_superuser")
-        self.database = postgres.start(environment.placet_home, environment.sockets, superuser_password=password)
-        passwords = {role: environment.secret(f"database_{role}") for role in postgres.ROLES}
-        info = postgres.conninfo(environment.sockets, user="postgres", password=password, dbname="postgres")
-        with psycopg.connect(info) as connection:
-            postgres.create_roles(connection, passwords, database="placet")
+        self.database = server.start(self.environment)
 
     def _check_opa(self) -> None:
         """Have the pinned opa at hand before anything starts; getting it for the first time takes a while."""
@@ -127,17 +121,19 @@ class Stack:
     def _migrate(self) -> None:
         """Bring the schema to this version, as the owner: the supervisor alone uses that role."""
         try:
-            schema = MigrationExecutor(connection)
-            known, applied = schema.loader.disk_migrations, schema.loader.applied_migrations
-            unknown = sorted(".".join(key) for key in applied if key not in known)
-            if unknown:
+            if unknown := schema.unknown(set(MigrationRecorder(connection).applied_migrations())):
                 raise processes.StartFailed(
-                    f"The database has migrations that this Placet does not know ({', '.join(unknown[:5])}): a newer "
+                    f"The database has migrations that this Placet does not know ({schema.listed(unknown)}): a newer "
                     "one made it. Start that version, or restore the backup from before the upgrade."
                 )
-            if schema.migration_plan(schema.loader.graph.leaf_nodes()):
+            if schema.missing():
                 self.write("migrate", "bringing the database to this version")
                 call_command("migrate", verbosity=0, skip_checks=True)
+            if entrance.shut():
+                raise processes.StartFailed(
+                    "The database was restored from a backup, and nobody has accepted it yet. Look at `manage.py "
+                    "recovery check`, then run `manage.py recovery accept` (docs/operations/restore.md)."
+                )
         except DatabaseError as error:
             raise processes.StartFailed(f"The migration failed; nothing was started: {error}") from error
         finally:

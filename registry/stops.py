@@ -41,6 +41,22 @@ def set(
         raise Refusal("reason_missing", "Say why, in one sentence.", field="reason")
     with transaction.atomic():
         memberships.require(by, workspace.pk, ROLES)
+        return _set(workspace, scope, target, reason, by, now, correlation_id)
+
+
+def set_at_the_machine(workspace: Workspace, *, reason: str, by: Person, now: datetime, correlation_id: str) -> Stop:
+    """Stop the workspace at the word of whoever holds the owner's password, under the name of a person.
+
+    For a database that came back: it may have forgotten roles and stops, so nobody's role there is asked for.
+    """
+    with transaction.atomic():
+        return _set(workspace, "workspace", "", reason, by, now, correlation_id)
+
+
+def _set(
+    workspace: Workspace, scope: str, target: str, reason: str, by: Person, now: datetime, correlation_id: str
+) -> Stop:
+    with transaction.atomic():
         locks.gate(workspace.pk)
         # Behind the gate nothing more is decided: what is under way now is all that the stop comes too late for.
         told = [tell(workspace.pk, scope=scope, target=target) for tell in _reach]

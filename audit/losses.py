@@ -1,0 +1,146 @@
+"""A log that cannot go on as it was begins a new epoch: a new key, a new origin, and a record that says why.
+
+Records that were published and are lost, or a signing key that is: under the old name the log would have to sign a
+second history, or could sign nothing. So it never does. What it signed before stays as it is and verifies with the old
+key; what comes is of another origin, and its first checkpoint covers the record that names the break and holds the old
+checkpoint as it was published.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from uuid import UUID
+
+import orjson
+from django.conf import settings
+from django.db import connections, transaction
+
+from audit import crash, keyfiles, keys, log, publisher, rotation, sequencer, verify
+from audit.refusal import Refusal
+
+ACKNOWLEDGED = "audit.loss.acknowledged"
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What is acknowledged. `what`: records or key; `note`: the largest checkpoint that was published, if one was."""
+
+    what: str
+    note: str
+    reason: str
+
+
+def acknowledged(workspace: UUID, *, using: str = "default") -> set[str]:
+    """Return the checkpoints whose records were acknowledged to be lost: the log is not held to them any more.
+
+    Only those of an earlier epoch: a record alone, which a compromised process could write, excuses nothing.
+    """
+    try:
+        origin = keys.checkpoint(workspace).name
+    except keys.KeyMissing:
+        return set()
+    with connections[using].cursor() as cursor:
+        cursor.execute("SELECT body FROM audit_record WHERE workspace = %s AND event = %s", [workspace, ACKNOWLEDGED])
+        told = [orjson.loads(bytes(body))["data"] for (body,) in cursor.fetchall()]
+    return {data["note"] for data in told if data["what"] == "records" and data["note"].partition("\n")[0] != origin}
+
+
+def begin_epoch(
+    workspace: UUID, loss: Loss, *, actor: str, now: datetime, correlation_id: str, using: str = "default"
+) -> keys.SigningKey:
+    """Acknowledge a loss and let the log go on under a new key. Return it. Safe to be repeated when it was cut short.
+
+    :raises Refusal: reason_missing. :raises verify.NotVerified: the note is by none of the log's keys.
+    """
+    if not loss.reason.strip():
+        raise Refusal("reason_missing", "Say what happened and why it cannot be restored.", field="reason")
+    size = verify.open_checkpoint(loss.note, publisher.pinned(workspace)).size if loss.note else 0
+    coming = _coming(workspace)
+    with transaction.atomic(using=using):
+        _record(workspace, loss, size, coming, actor, now, correlation_id, using)
+    crash.point("audit.losses.recorded")
+    # The first checkpoint of the new key has to cover the record: so it is in the tree before the key is in its place.
+    sequencer.drain(workspace, using=using)
+    with publisher.alone(workspace, using=using):
+        _change_over(workspace, loss, coming, using)
+    return coming
+
+
+def relist(workspace: UUID, *, using: str = "default") -> None:
+    """Where the public halves were lost with the key, take them from the checkpoints; the new key vouches for none."""
+    stem = f"checkpoint-{workspace}"
+    if keys.public(stem):
+        return
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            "SELECT key FROM audit_checkpoint WHERE workspace = %s GROUP BY key ORDER BY min(size)", [workspace]
+        )
+        for (key,) in cursor.fetchall():
+            rotation.list_public(stem, key)
+
+
+def _coming(workspace: UUID) -> keys.SigningKey:
+    path = Path(settings.PLACET_KEYS) / f"checkpoint-{workspace}.epoch"
+    if not path.exists():
+        names = {line.split("+")[0] for line in keys.public(f"checkpoint-{workspace}")}
+        text, _ = keys.fresh_signing(keys.log_name(workspace, epoch=len(names) + 1))
+        keyfiles.write_once(path, text, mode=0o600)
+    return keys.load(path)
+
+
+def _record(
+    workspace: UUID,
+    loss: Loss,
+    size: int,
+    coming: keys.SigningKey,
+    actor: str,
+    now: datetime,
+    correlation_id: str,
+    using: str,
+) -> None:
+    """Append the record, unless an attempt that was cut short did it already."""
+    with connections[using].cursor() as cursor:
+        cursor.execute("SELECT coalesce((SELECT size FROM audit_head WHERE workspace = %s), 0)", [workspace])
+        kept = cursor.fetchone()[0]
+        cursor.execute("SELECT body FROM audit_record WHERE workspace = %s AND event = %s", [workspace, ACKNOWLEDGED])
+        if any(orjson.loads(bytes(body))["subjects"]["key"] == coming.id for (body,) in cursor.fetchall()):
+            return
+    known = keys.public(f"checkpoint-{workspace}")
+    log.append(
+        ACKNOWLEDGED,
+        workspace=workspace,
+        actor=actor,
+        correlation_id=correlation_id,
+        now=now,
+        subjects={"key": coming.id, "previous": known[-1].split("+")[1] if known else ""},
+        data={
+            "what": loss.what,
+            "published": size,
+            "database": kept,
+            "note": loss.note,
+            "origin": coming.name,
+            "reason": log.Sealed(loss.reason, subject=actor),
+        },
+        using=using,
+    )
+
+
+def _change_over(workspace: UUID, loss: Loss, coming: keys.SigningKey, using: str) -> None:
+    """Put the new key in its place, and keep the old checkpoint beside: it is evidence, and nothing is compared to it.
+
+    The key comes last: until then the publisher goes on refusing.
+    """
+    rotation.next_path(workspace).unlink(missing_ok=True)
+    rotation.list_public(f"checkpoint-{workspace}", coming.public)
+    if loss.what == "records":
+        place = publisher.copy_path(workspace)
+        if loss.note:
+            keyfiles.write_once(place.with_name(f"{workspace}.lost-{coming.id}.note"), loss.note, mode=0o644)
+        last = publisher.last_row(workspace, using=using)
+        if last is None:
+            place.unlink(missing_ok=True)
+        else:
+            keyfiles.replace(place, last, mode=0o644)
+    crash.point("audit.losses.listed")
+    waiting = Path(settings.PLACET_KEYS) / f"checkpoint-{workspace}.epoch"
+    waiting.replace(waiting.with_suffix(".key"))

@@ -1,0 +1,116 @@
+"""Bring a backup back into a new place, shut, until a person has accepted what it lacks.
+
+`PLACET_HOME/restored.json` remembers, until then, what was restored and which checkpoints came out of the backup
+itself: these prove nothing about what came after it.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from uuid import UUID
+
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connections
+
+from audit import keyfiles, publisher
+from config import backups, dump, entrance, keyring, schema
+
+
+class Refused(Exception):
+    """The backup will not be restored here; the text says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A database that was restored and not accepted yet. `at`: when the backup was taken.
+
+    `own`: logs of which nothing is known but the backup's own checkpoint.
+    """
+
+    at: datetime
+    own: frozenset[UUID]
+    logs: dict[UUID, int]
+
+
+def restore(directory: Path, *, without_keys: bool = False, using: str = "default") -> Restored:
+    """Restore a backup into the empty database of this installation, and shut it.
+
+    :param without_keys: although keys that it needs are not here: what they protect is lost.
+    :raises Refused: keys are missing, the database is not empty, or a newer Placet made the backup.
+    :raises backups.Unusable: :raises dump.Failed:
+    """
+    backup = backups.read(directory)
+    if unknown := schema.unknown(set(backup.migrations)):
+        raise Refused(f"A newer Placet made this backup ({schema.listed(unknown)}). Restore it with that version.")
+    absent = keyring.missing(backup.keys)
+    if absent and not without_keys:
+        raise Refused(
+            f"The keys {', '.join(absent)} of this backup are not under {settings.PLACET_KEYS}. Put them back from "
+            "their own backup first. Only if they exist nowhere any more: --without-keys (what each costs: "
+            "docs/operations/keys.md)."
+        )
+    with connections[using].cursor() as cursor:
+        cursor.execute("SELECT to_regclass('public.django_migrations') IS NOT NULL")
+        if cursor.fetchone()[0]:
+            raise Refused("The database is not empty, and nothing is restored over another one. Use a new database.")
+    entrance.close(using=using)
+    if not entrance.shut(using=using):
+        raise Refused("The database cannot be shut to the runtime roles: DATABASE_URL has to name its owner.")
+    path = dump.program("pg_restore", using=using, at_least=backup.postgres)
+    arguments = ["--no-owner", "--single-transaction", "--exit-on-error", "--dbname"]
+    dump.run(path, [*arguments, connections[using].settings_dict["NAME"], str(directory / backups.DUMP)], using=using)
+    _compare(backup, using)
+    own = frozenset(workspace for workspace in backup.logs if _keep_note(backup, workspace))
+    restored = Restored(backup.at, own, dict(backup.logs))
+    _remember(restored)
+    if schema.missing(using=using):
+        call_command("migrate", database=using, verbosity=0, skip_checks=True)
+    return restored
+
+
+def pending() -> Restored | None:
+    """Return the database that was restored here and that nobody has accepted yet."""
+    path = _path()
+    if not path.exists():
+        return None
+    told = json.loads(path.read_text())
+    logs = {UUID(log): int(size) for log, size in told["logs"].items()}
+    return Restored(datetime.fromisoformat(told["at"]), frozenset(map(UUID, told["own"])), logs)
+
+
+def forget() -> None:
+    """Forget it: a person has accepted the database."""
+    _path().unlink(missing_ok=True)
+
+
+def _compare(backup: backups.Backup, using: str) -> None:
+    with connections[using].cursor() as cursor:
+        cursor.execute("SELECT workspace, size FROM audit_head")
+        found = dict(cursor.fetchall())
+    if found != dict(backup.logs):
+        raise Refused("What was restored is not what the manifest says. The database stays shut; take another backup.")
+
+
+def _keep_note(backup: backups.Backup, workspace: UUID) -> bool:
+    """Put the backup's checkpoint where the publisher looks, unless one is there: that one may be newer."""
+    note, place = backup.note(workspace), publisher.copy_path(workspace)
+    if place.exists():
+        return place.read_text(encoding="utf-8") == note
+    if note:
+        keyfiles.write_once(place, note, mode=0o644)
+    return True
+
+
+def _remember(restored: Restored) -> None:
+    told = {
+        "at": restored.at.isoformat(),
+        "own": sorted(map(str, restored.own)),
+        "logs": {str(log): size for log, size in restored.logs.items()},
+    }
+    keyfiles.replace(_path(), json.dumps(told, indent=1) + "\n", mode=0o600)
+
+
+def _path() -> Path:
+    return Path(settings.PLACET_HOME) / "restored.json"

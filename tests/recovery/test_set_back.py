@@ -1,0 +1,150 @@
+"""A database that was set back is found out, nothing more is signed, and only a person may go on without the rest."""
+
+import json
+import shutil
+
+import pytest
+
+from tests.audit.trails import run_verifier
+from tests.recovery.place import Place
+
+REASON = "The primary's disk was lost and the replica was behind."
+
+
+@pytest.fixture(scope="module")
+def place():
+    """An installation whose database was set back to an older copy of itself: the second checkpoint is lost."""
+    with Place().up() as place:
+        place.workspace = place.act("found")["workspace"]
+        place.early = place.seal()[place.workspace]
+        place.keep_data()
+        place.receipts = place.act("write", place.workspace, 5)["receipts"]
+        place.late = place.seal()[place.workspace]
+        place.key = (place.home / "keys" / f"checkpoint-{place.workspace}.pub").read_text()
+        place.manage("export_trail", place.workspace, "-o", place.home / "old.ndjson")
+        place.set_back()
+        yield place
+
+
+def size(note):
+    return int(note.splitlines()[1])
+
+
+def kept(place):
+    return (place.home / "checkpoints" / f"{place.workspace}.note").read_text()
+
+
+def held(place, name, text):
+    path = place.home / name
+    path.write_text(text)
+    return path
+
+
+def verified(place, export, *arguments):
+    return run_verifier(place.home, export, *map(str, arguments))
+
+
+def test_the_way_from_the_rollback_to_a_new_epoch(place):
+    # It agrees with itself: only the copy outside tells.
+    assert "was published" in place.manage("fsck", fails=1)
+    assert "tree_shrunk" in place.manage("publisher", "--once", process="publisher", fails=1)
+    assert kept(place) == place.late
+    assert place.query("SELECT code FROM audit_halt WHERE workspace = %s", place.workspace) == [("tree_shrunk",)]
+    # Going on writing does not hide it.
+    place.act("write", place.workspace, 9)
+    place.manage("sequencer", "--once", process="sequencer")
+    assert "history_rewritten" in place.manage("publisher", "--once", process="publisher", fails=1)
+    assert place.query("SELECT code FROM audit_halt") == [("history_rewritten",)]
+    receipts = held(place, "receipts", "\n".join(place.receipts))
+    said = place.manage("recovery", "check", "--receipt", receipts, fails=1)
+    assert "they are others now" in said and said.count(", is missing") == 5
+    # The right number has to be named, by somebody who may, for a reason.
+    how = ("recovery", "accept", "--as", "olga", "--reason", REASON)
+    assert "loss_unaccepted" in place.manage(*how, fails=1)
+    assert "loss_unaccepted" in place.manage(*how, "--lost", f"{place.workspace}={size(place.late) - 1}", fails=1)
+    lost = ("--lost", f"{place.workspace}={size(place.late)}")
+    stranger = ("recovery", "accept", "--as", "mallory", "--reason", REASON, *lost)
+    assert "role_missing" in place.manage(*stranger, fails=1)
+    assert "reason_missing" in place.manage(*how[:-1], " ", *lost, fails=1)
+    assert kept(place) == place.late
+    said = place.manage(*how, *lost)
+    assert "new epoch" in said and "is stopped" in said
+    assert place.query("SELECT count(*) FROM audit_halt") == [(0,)]
+    assert place.query("SELECT count(*) FROM registry_stop WHERE lifted_at IS NULL") == [(1,)]
+    # The log goes on under another name; what it signed under the old one stays alone.
+    newest = kept(place)
+    assert "/epoch-2/log/" in newest and size(newest) > size(place.late)
+    assert "whole" in place.manage("fsck")
+    early = held(place, "early.note", place.early)
+    assert "whole, proven" in place.manage("recovery", "check", "--checkpoint", early)
+    place.act("write", place.workspace, 3)
+    place.seal()
+    assert size(kept(place)) == size(newest) + 3
+    # The record names the break, and the first checkpoint by the new key covers it.
+    [(body, index)] = place.query(
+        "SELECT convert_from(r.body, 'UTF8'), l.index FROM audit_record r JOIN audit_leaf l ON l.record = r.id "
+        "WHERE r.event = 'audit.loss.acknowledged'"
+    )
+    told = json.loads(body)
+    assert (told["data"]["note"], told["data"]["published"]) == (place.late, size(place.late))
+    assert told["data"]["origin"] == newest.splitlines()[0] and told["actor"].startswith("person:")
+    first = place.query("SELECT min(size) FROM audit_checkpoint WHERE note LIKE %s", "%/epoch-2/%")
+    assert first[0][0] > index
+    auditors_see_it(place)
+
+
+def auditors_see_it(place):
+    """What was exported before verifies as ever; what comes after does not under the old key, and says so."""
+    old, late = held(place, "old.key", place.key), held(place, "late.note", place.late)
+    assert verified(place, place.home / "old.ndjson", "--key", old, "--checkpoint", late).returncode == 0
+    place.manage("export_trail", place.workspace, "-o", place.home / "new.ndjson")
+    assert verified(place, place.home / "new.ndjson", "--key", old, "--checkpoint", late).returncode == 1
+    keys = (place.home / "keys" / f"checkpoint-{place.workspace}.pub").read_text()
+    assert len(keys.splitlines()) == 2
+    new = held(place, "new.key", keys.splitlines()[1] + "\n")
+    note = held(place, "new.note", kept(place))
+    assert verified(place, place.home / "new.ndjson", "--key", new, "--checkpoint", note).returncode == 0
+    both = verified(place, place.home / "new.ndjson", "--key", new, "--key", old, "--checkpoint", late)
+    assert both.returncode == 1 and "another log" in both.stdout
+    promised = held(place, "receipt", place.receipts[0])
+    receipt_key = place.home / "keys" / "receipt.pub"
+    gone = verified(place, place.home / "new.ndjson", "--key", new, "--key", receipt_key, "--receipt", promised)
+    assert gone.returncode == 1
+
+
+def test_a_database_that_lost_a_whole_log_is_found_out_and_the_right_one_needs_no_acceptance():
+    with Place().up() as place:
+        place.keep_data()
+        workspace = place.act("found")["workspace"]
+        place.seal()
+        place.down()
+        right = place.home / "right"
+        (place.home / "postgres").rename(right)
+        place.set_back()
+        assert "tree_shrunk" in place.manage("publisher", "--once", process="publisher", fails=1)
+        assert workspace in place.manage("recovery", "check", fails=1)
+        place.down()
+        shutil.rmtree(place.home / "postgres")
+        right.rename(place.home / "postgres")
+        place.up()
+        place.manage("publisher", "--once", process="publisher")
+        assert place.query("SELECT count(*) FROM audit_halt") == [(0,)]
+        assert "whole, proven" in place.manage("recovery", "check")
+
+
+def test_a_lost_signing_key_begins_a_new_epoch_that_loses_nothing():
+    with Place().up() as place:
+        workspace = place.act("found")["workspace"]
+        before = held(place, "old.note", place.seal()[workspace])
+        for half in ("key", "pub"):
+            (place.home / "keys" / f"checkpoint-{workspace}.{half}").unlink()
+        receipts = place.act("write", workspace, 2)["receipts"]
+        promised = held(place, "receipt", receipts[0])
+        place.manage("sequencer", "--once", process="sequencer")
+        place.manage("publisher", "--once", process="publisher", fails=1)
+        assert place.query("SELECT code FROM audit_halt") == [("key_missing",)]
+        how = ("recovery", "accept", "--as", "olga", "--reason", "The key was lost with its disk.")
+        said = place.manage(*how, "--new-key", workspace)
+        assert "new epoch" in said and "is stopped" not in said
+        seen = place.manage("recovery", "check", "--checkpoint", before, "--receipt", promised)
+        assert "whole, proven" in seen and "holds 1 of 1 receipt(s)" in seen
