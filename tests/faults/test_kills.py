@@ -168,3 +168,28 @@ def test_the_death_of_sequencer_and_publisher_delays_the_trail_and_loses_nothing
     assert done.returncode == 0, done.stdout + done.stderr
     events = [json.loads(line) for line in export.read_text().splitlines()]
     assert len(events) > 50
+
+
+def test_an_upgrade_while_runs_are_in_flight_loses_none_and_old_exports_still_verify(placet, goal, tmp_path):
+    """As on several machines: new code begins on the older schema, `migrate` comes while workers hold calls."""
+    workspace = placet.scene["workspace"]
+    placet.wait("a checkpoint", lambda: placet.query("SELECT 1 FROM audit_checkpoint"))
+    export, key = tmp_path / "before.ndjson", placet.home / "keys" / f"checkpoint-{workspace}.pub"
+    placet.manage("export_trail", workspace, "-o", str(export))
+    placet.manage("migrate", "audit", "0006_rotation", "-v", "0")
+    goals = [f"{goal}-{number}" for number in range(3)]
+    with placet.gate():
+        runs = [placet.start("steady", one) for one in goals]
+        under_way(placet, runs[0], goals[0], "look")
+        assert "[ ]  audit.0007_halt" in placet.manage("showmigrations", "--plan")
+        placet.manage("migrate", "-v", "0")
+        placet.manage("migrate", "--check")
+    for run, one in zip(runs, goals, strict=True):
+        assert placet.ended(run, "succeeded", "failed")["state"] == "succeeded"
+        once(placet, run, one, "look", "put", "pay")
+    placet.wait("everything is in the tree", lambda: placet.query("SELECT count(*) FROM audit_pending") == [(0,)])
+    assert "whole" in placet.manage("fsck", workspace)
+    assert "whole, proven" in placet.manage("recovery", "check")
+    command = [sys.executable, str(ROOT / "audit/verify.py"), str(export), "--key", str(key)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 3 and "VERIFIED" in done.stdout  # sound; nobody kept a checkpoint of then
