@@ -29,7 +29,7 @@ def test_a_tool_call_beside_the_line_and_a_request_beside_connect_break_the_cont
 
 
 def test_every_file_whose_duration_is_known_is_there():
-    assert [path for path in durations.SECONDS if not (ROOT / path).exists()] == []
+    assert [path for path in durations.SECONDS if path.endswith(".py") and not (ROOT / path).exists()] == []
 
 
 def test_file_names_say_what_is_inside():
