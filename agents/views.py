@@ -22,6 +22,7 @@ from registry.models import Environment, Version
 from registry.views.frame import Visit, live, page
 
 PAGE = 50
+STEPS = 50  # of one run, on one page
 EXACT = ("agent", "environment")
 STATES = list(Run.State.values)
 WAITS = {
@@ -166,7 +167,7 @@ def show(request: HttpRequest, visit: Visit, row: Run, refusal: Refusal | None =
     """Return the page of a run, with what was refused there."""
     row = find(visit, row.pk)
     release = Version.objects.filter(workspace=visit.workspace, digest=row.release).first()
-    taken = list(row.steps.select_related("call", "undoes").order_by("no"))
+    taken, earlier = _taken(row, request.GET.get("before", ""))
     environment = Environment.objects.filter(workspace=visit.workspace, name=row.environment).first()
     operates = bool(visit.roles_in(environment) & set(runs.operators(row.environment)))
     over = states.ended(row)
@@ -182,6 +183,8 @@ def show(request: HttpRequest, visit: Visit, row: Run, refusal: Refusal | None =
         "answer": stories.answer_of(row),
         "release": release,
         "steps": _steps(taken),
+        "earlier": earlier,
+        "given": request.GET,
         "budgets": budgets,
         "labels": SessionLabel.objects.filter(root=row.session.root_id).order_by("at"),
         "not_undone": effects.not_undone(row),
@@ -194,6 +197,16 @@ def show(request: HttpRequest, visit: Visit, row: Run, refusal: Refusal | None =
     if refusal:
         answer.status_code = refusal.status
     return answer
+
+
+def _taken(row: Run, before: str) -> tuple[list[Step], int | None]:
+    """Return the newest steps, or those below the number `before`, in order; and what to ask for those before them."""
+    steps_of = row.steps.select_related("call", "undoes").order_by("-no")
+    if before.isdecimal() and before.isascii() and len(before) < 7:
+        steps_of = steps_of.filter(no__lt=int(before))
+    found = list(steps_of[: STEPS + 1])
+    taken = found[:STEPS][::-1]
+    return taken, taken[0].no if len(found) > STEPS else None
 
 
 def _steps(taken: Sequence[Step]) -> list[dict[str, Any]]:

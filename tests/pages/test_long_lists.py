@@ -109,6 +109,9 @@ class Crowd:
         step = Step.objects.filter(run=run).first()
         dead = {"state": "dead", "call_id": None, "finished_at": self.now, "key": lambda n: secrets.token_hex(8)}
         copies(Step, step, run_id=lambda n: runs[n].pk, **dead)
+        self.run = self.story["runs"]["done"]
+        long = {"no": lambda n: n + 100, "name": lambda n: f"step-{n}", "call_id": None}
+        copies(Step, Step.objects.filter(run=self.run).first(), key=lambda n: secrets.token_hex(8), **long)
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +143,7 @@ LISTS = {
     "holds to decide": ("bob", "holds/", r"holds/(IDS)/", "mine"),
     "holds that others decide": ("alice", "holds/", r"holds/(IDS)/", "others"),
     "decided holds": ("adam", "holds/?state=decided", r"holds/(IDS)/", "before"),
+    "steps of a run": ("adam", "runs/RUN/", r">(step-\d+)<", "before"),
     "dead letters": ("adam", "runs/?show=dead", r"runs/(IDS)/", "before"),
 }
 
@@ -160,10 +164,12 @@ def walk(client, where, pattern, name):
 @pytest.mark.parametrize("what", LISTS)
 def test_a_list_of_five_hundred_rows_is_read_page_by_page(crowd, visitor, what, monkeypatch):
     who, path, pattern, name = LISTS[what]
-    client, where = visitor(crowd.people[who]), f"/w/{crowd.workspace.slug}/{path}"
+    client, where = visitor(crowd.people[who]), f"/w/{crowd.workspace.slug}/{path.replace('RUN', crowd.run)}"
     assert len(client.get(where).content) < LARGEST
     # The whole of it in fewer and longer pages: the pages after the first are like it.
-    for module, size in ((portions, "PAGE"), (holds, "PAGE"), (runs, "PAGE"), (releases, "ROWS"), (releases, "FEW")):
+    for module in (portions, holds, runs):
+        monkeypatch.setattr(module, "PAGE", 180)
+    for module, size in ((runs, "STEPS"), (releases, "ROWS"), (releases, "FEW")):
         monkeypatch.setattr(module, size, 180)
     seen = walk(client, where, pattern, name)
     assert len(seen if "(<" in pattern or "(>" in pattern else set(seen)) >= MANY
