@@ -15,7 +15,7 @@ from prometheus_client import Gauge
 from audit import canonical
 from audit.refusal import Refusal
 from audit.uuid7 import uuid7
-from config.middleware import CONTENT_SECURITY_POLICY
+from config.content_policy import CONTENT_SECURITY_POLICY
 from gateway.admission import Full, Gate, acquaintances, away
 from gateway.exchange import ARRIVED
 from gateway.shedding import ledger

@@ -8,13 +8,10 @@ from django.core.handlers.exception import convert_exception_to_response
 from django.http import HttpRequest, HttpResponse
 
 from audit.uuid7 import uuid7
+from config.content_policy import CONTENT_SECURITY_POLICY
 from gateway.api import calls
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
-    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-)
 
 
 class Correlation:
