@@ -20,8 +20,8 @@ from gateway.reasons import PASSING, deny
 from registry import resolve
 
 GRACE_SECONDS = 5  # between the end of a call's deadline and the moment when its outcome counts as unknown
-# Functions of migration 0012. What the first one returns says why nothing was changed.
-_DECIDE = Prepared(f"SELECT gateway_decide({', '.join(['%s'] * 29)})")
+# Functions of migrations 0012 and 0013. What the first one returns says why nothing was changed.
+_DECIDE = Prepared(f"SELECT gateway_decide({', '.join(['%s'] * 30)})")
 _FINISH = Prepared(f"SELECT gateway_finish({', '.join(['%s'] * 10)})")
 _LOSE = """
 UPDATE gateway_call SET state = 'unknown', code = 'outcome_unknown', fence = fence + 1, outcome_record = %s
@@ -211,7 +211,8 @@ def _decide(facts: Facts, decision: Decision, seconds: float) -> Decided:
         said: list[Any] = [facts.answered.decision_id if facts.answered else "", _gist(facts)]
         held: list[Any] = [entry.id, approval.id if approval else None]
         lasts: list[Any] = [seconds + GRACE_SECONDS, _window(facts)]
-        cursor.execute(_DECIDE, [*_gate(facts, decision), *moved, *ran, *held, *said, *lasts])
+        counted = facts.budget if facts.reserved is not None else None
+        cursor.execute(_DECIDE, [*_gate(facts, decision), *moved, *ran, *held, *said, *lasts, counted])
         refused = cursor.fetchone()[0]
         if refused == "overtaken":
             raise Overtaken

@@ -35,7 +35,7 @@ _FIND = Prepared("""
 SELECT c.id, c.fingerprint, c.state, c.again, c.attempt, c.fence, c.lease_until > now(),
        c.effect <> 'unsafe' AND coalesce(c.repeatable_until > now(), true),
        s.state IS NULL OR s.state = 'open' AND s.expires_at > now() OR s.sticky AND s.state <> 'closed',
-       c.fallback <> ''
+       c.fallback <> '', c.counted_in
 FROM gateway_call c LEFT JOIN gateway_session s ON s.id = c.session_id
 WHERE c.workspace_id = %s AND c.credential_id = %s AND c.key = %s AND c.live
 """)
@@ -59,6 +59,7 @@ class _Row(NamedTuple):
     repeatable: bool
     session_good: bool
     replaced: bool
+    counted: UUID | None
 
 
 class _Replaced(Exception):
@@ -158,7 +159,7 @@ def _known(row: _Row, request: Request, secret: str) -> Claim | Outcome:
             fence = _take(row)
         except _Replaced:
             return recall.outcome(row.id)
-        return busy if fence is None else Claim(row.id, fence, row.attempt + 1, approval, secret)
+        return busy if fence is None else Claim(row.id, fence, row.attempt + 1, approval, row.counted, secret)
     if not row.session_good:
         raise Refusal("session_closed", "The session of this call is over; its outcome is not replayed.", status=403)
     return recall.outcome(row.id)

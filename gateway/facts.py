@@ -21,6 +21,7 @@ class Claim:
 
     :param number: of the attempt that is about to be decided.
     :param approval: of the hold that this attempt may use.
+    :param counted: the counter whose budget of steps an earlier attempt was counted in: it counts once there.
     :param secret: name of the secret under which the call was claimed first: its tool sees one key, whatever rotates.
     """
 
@@ -28,6 +29,7 @@ class Claim:
     fence: int
     number: int
     approval: Approval | None = None
+    counted: UUID | None = None
     secret: str = ""
 
 
@@ -72,6 +74,13 @@ class Facts:
         if self.reserved is None:
             raise RuntimeError("Nothing has been reserved for the call.")
         return self.reserved
+
+    @property
+    def budget(self) -> UUID:
+        """The counter whose budget the call is held to: its run's, else its session's."""
+        if self.request.run and not self.request.compensates:
+            return UUID(str(self.request.run["id"]))
+        return self.resolved.session.id
 
     @property
     def subject(self) -> str:

@@ -167,7 +167,7 @@ def _reserve(facts: Facts, timeout: float) -> limits.Reserved:
     return limits.reserve(
         call=claim.id,
         fence=claim.fence,
-        first=claim.number == 1,
+        first=claim.counted != facts.budget,
         session=at.session.id,
         run=UUID(facts.request.run["id"]) if facts.request.run and not facts.request.compensates else None,
         release=at.release,

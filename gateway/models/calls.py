@@ -49,6 +49,9 @@ class Call(Row):
     tool_digest = models.TextField(blank=True, default="")
     decided_record = models.UUIDField(null=True)
     outcome_record = models.UUIDField(null=True)
+    counted_in = models.UUIDField(
+        null=True, help_text="The run or session whose budget of steps counts it; null: none."
+    )
     fallback = models.TextField(blank=True, default="", db_default="", help_text="The tool that was asked instead.")
     instead_of = models.UUIDField(null=True, help_text="The call in whose place this one was made.")
     opened_at = models.DateTimeField(db_default=models.functions.Now())

@@ -1,12 +1,14 @@
 """Rate, concurrency and budgets hold under any number of callers, and what a dead process took is given back."""
 
 import threading
+from datetime import UTC, datetime
 
 import pytest
 from django.test import override_settings
 
 from audit import sealed
-from gateway import calls, transport
+from gateway import calls, holds, pep, transport
+from gateway.models import Hold
 from gateway.transport.outcome import TransportFailed
 from tests.gateway.stage import DURING, MESSAGES, TOOLS, at_once, effects, fresh, let_time_pass, query
 
@@ -76,6 +78,23 @@ def test_a_budget_of_steps_is_never_exceeded_by_callers_at_once(own_stage):
     assert len([one for one in outcomes if one.status == "finished"]) == 5
     assert {one.code for one in outcomes} == {"", "budget_steps_exceeded"}
     assert len(effects(value)) == 5
+
+
+def test_asking_again_with_the_same_key_is_no_way_around_a_budget_of_steps(own_stage):
+    own_stage.live({"put": TOOLS["put"], "careful": TOOLS["careful"]}, budgets={"steps": 2})
+    agent, value, key = own_stage.agent(), fresh(), fresh("key")
+    parked = own_stage.call(agent, "careful", value, key=fresh("parked"))
+    assert own_stage.call(agent, "put", fresh()).status == "finished"
+    for _ in range(3):
+        refused = own_stage.call(agent, "put", value, key=key)
+        assert (refused.status, refused.code, refused.again) == ("denied", "budget_steps_exceeded", True)
+    assert effects(value) == []
+    # What was counted when it parked goes on: it is no further step.
+    hold = Hold.objects.get(pk=parked.hold)
+    now = datetime.now(UTC)
+    holds.approve(hold.pk, approver=own_stage.people["bob"], digest=hold.digest, now=now, correlation_id="test")
+    assert pep.release(hold.pk, now=now).status == "finished"
+    assert len(effects(value)) == 1
 
 
 def test_the_budget_of_a_run_counts_over_its_sessions_and_not_other_runs(own_stage):
