@@ -1,6 +1,10 @@
-"""While the broker is away, the sweeper's process works on due steps itself: a few at a time, beside its chores."""
+"""While the broker is away, or nobody hears what it carries, the sweeper's process works on due steps itself.
+
+A broker that loses, garbles or withholds messages, and a worker that does not come up, cost time and never a run.
+"""
 
 import threading
+import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
@@ -12,8 +16,22 @@ from agents import executor
 
 log = structlog.get_logger(__name__)
 AT_ONCE = 2
-_free = threading.BoundedSemaphore(AT_ONCE)
+WAITING = 20  # steps that wait here, at most: each is looked at again before it is claimed
+REMEMBERED = 60.0  # seconds for which a ring is remembered
+_room = threading.BoundedSemaphore(AT_ONCE + WAITING)
 _pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="relief")
+_rung: dict[UUID, float] = {}
+
+
+def unheard(due: Iterable[UUID]) -> set[UUID]:
+    """Return those of `due` for which this process has rung before, to no avail; remember that it rings now."""
+    now = time.monotonic()
+    for step in [step for step, at in _rung.items() if now - at > REMEMBERED]:
+        del _rung[step]
+    due = set(due)
+    found = due & _rung.keys()
+    _rung.update(dict.fromkeys(due, now))
+    return found
 
 
 def take(steps: Iterable[UUID]) -> int:
@@ -23,7 +41,7 @@ def take(steps: Iterable[UUID]) -> int:
     """
     taken = 0
     for step in steps:
-        if not _free.acquire(blocking=False):
+        if not _room.acquire(blocking=False):
             break
         _pool.submit(_advance, step)
         taken += 1
@@ -37,4 +55,4 @@ def _advance(step: UUID) -> None:
         log.exception("a step could not be advanced", step=str(step))
     finally:
         connections.close_all()
-        _free.release()
+        _room.release()

@@ -29,10 +29,15 @@ ORDER BY s.id LIMIT %s
 
 
 def ring_due() -> int:
-    """Ring for steps that are due and that nobody seems to know of; return how many. Without a broker, do them here."""
+    """Ring for steps that are due and that nobody seems to know of; return how many.
+
+    Without a broker, and where one ring after the other leads to nothing, do them here.
+    """
     again = min(RING_AGAIN, settings.PLACET_LEASE_SECONDS)
     due = doorbell.mark(again, limit=MOST)
-    relief.take(doorbell.ring_all(due))
+    unheard = relief.unheard(due)
+    unsent = set(doorbell.ring_all(due))
+    relief.take([step for step in due if step in unsent or step in unheard])
     return len(due)
 
 

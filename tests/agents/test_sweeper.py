@@ -49,6 +49,21 @@ def test_a_lost_ring_is_repeated_but_not_at_once(acts, rung):
     assert rung.count(step.pk) == 1
 
 
+def test_a_step_that_no_worker_takes_up_however_often_it_is_rung_for_is_done_by_the_sweeper(acts, rung):
+    acts.scripted([{"say": "done"}])
+    run = acts.start()
+    step = open_step(run)
+    for _ in range(2):
+        step.refresh_from_db()
+        assert step.state == "ready"
+        silence(step)
+        sweeper.ring_due()
+    until = time.monotonic() + 20
+    while states_of(run)[0] != "succeeded" and time.monotonic() < until:
+        time.sleep(0.02)
+    assert states_of(run)[0] == "succeeded"
+
+
 def test_an_expired_lease_and_a_timer_that_is_over_are_rung_for_at_once(acts, rung):
     acts.scripted([{"say": "done"}])
     leased, waiting = open_step(acts.start()), open_step(acts.start())
