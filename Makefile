@@ -55,6 +55,10 @@ conformance: install ## Every phase of schemathesis on the OpenAPI document (by 
 screenshots: install ## Look at every page in a browser and keep pictures of it in screenshots/.
 	@PLACET_SCREENSHOTS=1 $(BIN)/pytest -q tests/browser/test_pages.py $(ARGS)
 
+.PHONY: chaos
+chaos: install ## Faults from a seed on the whole stack under load, then the invariants. PLACET_CHAOS_SEED, _FAULTS, _MINUTES, _KINDS.
+	@$(BIN)/python -m tests.chaos.program
+
 .PHONY: bench
 bench: install ## Measure, by hand, in minutes: the call path; or WHAT=trail, overload, pages.
 	@$(BIN)/python benchmarks/$(or $(WHAT),calls).py $(ARGS)
@@ -65,4 +69,4 @@ lock: $(VENV)/.installed ## Resolve and pin the requirements with hashes.
 
 .PHONY: clean
 clean: ## Remove what was installed and every local data directory.
-	rm -rf .venv .venv-tools .placet .placet-test .placet-demo .placet-demo-opa .cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-tools .placet .placet-test .placet-demo .placet-demo-opa .placet-chaos .cache .mypy_cache .ruff_cache .hypothesis

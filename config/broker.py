@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 BROKEN = (ValueError, TypeError, AttributeError, LookupError, RecursionError, DataError)
 
 
-class QoS(redis.QoS):  # type: ignore[misc]
+class QoS(redis.QoS):
     """Puts back what was not acknowledged, and drops what cannot be put back."""
 
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
@@ -26,24 +26,24 @@ class QoS(redis.QoS):  # type: ignore[misc]
             super().restore_by_tag(tag, client, leftmost)
         except BROKEN as error:
             log.warning("something that is no message was to be repeated", error=repr(error)[:200])
-            with self.channel.conn_or_acquire(client) as connected:
+            with self.channel.conn_or_acquire(client) as connected:  # type: ignore[attr-defined]
                 connected.pipeline().zrem(self.unacked_index_key, tag).hdel(self.unacked_key, tag).execute()
 
 
-class Channel(redis.Channel):  # type: ignore[misc]
+class Channel(redis.Channel):
     """Reads messages, and drops what is none."""
 
     QoS = QoS
 
     def _brpop_read(self, **options: Any) -> Any:
         try:
-            return super()._brpop_read(**options)
+            return super()._brpop_read(**options)  # type: ignore[misc]
         except BROKEN as error:
             log.warning("something that is no message was in the queue", error=repr(error)[:200])
             raise Empty from error
 
 
-class Transport(redis.Transport):  # type: ignore[misc]
+class Transport(redis.Transport):
     """Kombu's own, with our channel."""
 
     Channel = Channel

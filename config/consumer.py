@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 LONGEST = 1000  # bytes of a message's body; ours have less than a hundred
 
 
-class Consumer(CeleryConsumer):  # type: ignore[misc]
+class Consumer(CeleryConsumer):
     """Passes on to Celery what asks for a task of ours, in our own words."""
 
     def create_task_handler(self, *given: Any, **named: Any) -> Any:
@@ -29,7 +29,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
             asked = read(message, ours)
             if asked is None:
                 log.warning("a message asks for nothing of ours")
-                message.ack_log_error(log, self.connection_errors)
+                message.ack_log_error(log, self.connection_errors)  # type: ignore[attr-defined]
                 return
             write(message, *asked)
             handle(message)

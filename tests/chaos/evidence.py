@@ -76,6 +76,7 @@ class Case:
     :param notes: checkpoints kept outside, by source, each list in the order in which they were seen.
     :param log_keys: public keys of the log, pinned when it began, as text; `receipt_keys` likewise.
     :param export: of the whole trail, made after everything else.
+    :param denied: names of calls that the policies never allow; `held`: those that they allow only after a person.
     :param drained: nothing is under way any more: what is not at its end by now has been lost.
     """
 
@@ -87,6 +88,8 @@ class Case:
     log_keys: Sequence[str] = ()
     receipt_keys: Sequence[str] = ()
     export: Path | None = None
+    denied: frozenset[str] = frozenset()
+    held: frozenset[str] = frozenset()
     drained: bool = True
 
     def rows(self, statement: str, *parameters: object) -> list[Any]:

@@ -115,11 +115,12 @@ def no_effect_unless_allowed(case: Case, report: Report) -> None:
         report.saw("I2")
         if case.done.get(value):
             report.broke("I2", f"there is an effect on {value}, which the policies deny")
-    held = {asked.key for asked in case.asked if asked.expect == "hold" and asked.kind == "call"}
-    for value in held:
-        report.saw("I2")
-        if any(_allows(one) and one.hold is None for one in case.tried.get(value, ())):
-            report.broke("I2", f"{value} was allowed without the person whom the policies ask for")
+    held = {asked.key for asked in case.asked if asked.expect == "hold"}
+    for one in case.attempts:
+        if one.value in held or one.name in case.held:
+            report.saw("I2")
+            if _allows(one) and one.hold is None:
+                report.broke("I2", f"{one.value} was allowed without the person whom the policies ask for")
 
 
 def no_effect_twice(case: Case, report: Report) -> None:
@@ -206,7 +207,7 @@ def never_allowed_by_fault(case: Case, report: Report) -> None:
         if not _allows(attempt):
             continue
         data, about = attempt.decided["data"], attempt.decided["subjects"]
-        if attempt.value in denied:
+        if attempt.value in denied or attempt.name in case.denied:
             report.broke("I9", f"{attempt.value} was allowed, which the policies deny")
         if data["code"] or not data["engine"] or data["revision"] not in revisions:
             report.broke("I9", f"{attempt.value} was allowed by {data['engine']!r} {data['revision']!r} {data['code']}")

@@ -29,6 +29,9 @@ PATIENCE = 240.0  # seconds after which a test gives up waiting
 class Running:
     """`manage.py up` on a copy of the migrated database, with an effects server behind a launcher."""
 
+    scene_module = "tests.faults.scene"
+    people_names = ("alice", "olga")
+
     def __init__(self):
         self.home = Path(tempfile.mkdtemp(prefix="placet-faults-"))
         self.home.chmod(0o711)
@@ -36,8 +39,7 @@ class Running:
         self.tool = self.home / "effects"
         self.tool.mkdir()
         self.tool.chmod(0o777)
-        command = [str(ROOT / ".venv-tools/bin/python"), str(ROOT / "tests/tools/effects.py"), str(self.tool)]
-        (self.home / "launchers.toml").write_text(f"[launchers.effects]\ncommand = {json.dumps(command)}\n")
+        self.server = [str(ROOT / ".venv-tools/bin/python"), str(ROOT / "tests/tools/effects.py"), str(self.tool)]
         port = _free_port()
         self.url = f"http://127.0.0.1:{port}"
         inherited = {name: text for name, text in os.environ.items() if not name.startswith(("PLACET_", "DJANGO_"))}
@@ -57,24 +59,34 @@ class Running:
     def __enter__(self):
         subprocess.run([ROOT / "scripts/install-tools"], check=True)
         self.log = (self.home / "placet.log").open("wb")
-        command = [sys.executable, str(ROOT / "manage.py"), "up"]
-        self.process = subprocess.Popen(
-            command, env=self.environment, stdout=self.log, stderr=self.log, process_group=0, cwd="/"
-        )
+        options = self.offer()
+        self.up()
         try:
             self.wait("ready", self._ready)
             pins = self.home / "pins.json"
-            pins.write_text(self.manage("pin_definitions", "effects", "--json"))
+            pins.write_text(self.manage("pin_definitions", "effects", "--json", *options))
             settings = self.environment | {"DJANGO_SETTINGS_MODULE": "config.settings"}
-            command = [sys.executable, "-m", "tests.faults.scene", str(pins)]
+            command = [sys.executable, "-m", self.scene_module, str(pins)]
             done = subprocess.run(command, env=settings, cwd=ROOT, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stdout + done.stderr
             self.scene = json.loads(done.stdout.splitlines()[-1])
-            self.people = {name: self._person(name) for name in ("alice", "olga")}
+            self.people = {name: self._person(name) for name in self.people_names}
         except BaseException:
             self.__exit__()
             raise
         return self
+
+    def offer(self):
+        """Write what the deployment says of the tool server; return how pin_definitions finds it there."""
+        (self.home / "launchers.toml").write_text(f"[launchers.effects]\ncommand = {json.dumps(self.server)}\n")
+        return ()
+
+    def up(self):
+        """Start `manage.py up`."""
+        command = [sys.executable, str(ROOT / "manage.py"), "up"]
+        self.process = subprocess.Popen(
+            command, env=self.environment, stdout=self.log, stderr=self.log, process_group=0, cwd="/"
+        )
 
     def __exit__(self, *_):
         self.process.send_signal(signal.SIGTERM)
@@ -106,18 +118,18 @@ class Running:
     # As people do it.
 
     def start(self, agent, goal):
-        """Start a run as alice; return its id."""
+        """Start a run as alice, with the goal for a key; return its id."""
         body = {"workspace": self.scene["slug"], "environment": "development", "agent": agent, "goal": goal}
-        return self.post("alice", "runs/", body).json()["id"]
+        return self.post("alice", "runs/", body, key=goal).json()["id"]
 
     def run(self, pk):
         """Return a run as REST shows it."""
         return self.people["alice"].get(f"/api/v1/runs/{pk}/").json()
 
-    def post(self, who, path, body):
+    def post(self, who, path, body, key=None):
         """Post as somebody; a refusal fails the test."""
         person = self.people[who]
-        headers = {"X-CSRFToken": person.cookies["csrftoken"], "Idempotency-Key": secrets.token_hex(8)}
+        headers = {"X-CSRFToken": person.cookies["csrftoken"], "Idempotency-Key": key or secrets.token_hex(8)}
         answer = person.post(f"/api/v1/{path}", json=body, headers=headers)
         assert answer.status_code < 400, answer.text
         return answer

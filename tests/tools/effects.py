@@ -7,16 +7,18 @@ With --http it serves streamable HTTP on loopback and writes its port to DIRECTO
 server/discover, --json answers without event streams. While DIRECTORY/token exists, it wants that as a bearer token.
 A nursery starts a server for each line of its standard input, the JSON list of such arguments, and prints its pid; most
 of a server's start is what it imports, and the nursery has done that.
-Each effect is one line of DIRECTORY/effects.jsonl: {"tool", "key", "value", "pid"}. Tools: `look` (read), `put`
-(idempotent), `pay` (keyed: acts once per key, which it finds in the log itself), `launch` (unsafe).
+Each effect is one line of DIRECTORY/effects.jsonl: {"tool", "key", "value", "pid", "at"}. Tools: `look` (read), `put`
+and `undo` (idempotent), `pay` (keyed: acts once per key, which it finds in the log itself), `launch` (unsafe).
 `value` can ask for trouble: "error" fails as a tool, "big:N" answers N bytes, "sleep:S" answers after S seconds,
 "die" ends the process after the effect, "die-before" before it, "die-once" after it while DIRECTORY/die-once exists.
-While DIRECTORY/gate exists, every call waits after its effect and before its answer.
+While DIRECTORY/gate exists, every call waits after its effect and before its answer; with DIRECTORY/delay it waits a
+random time up to the seconds that stand there.
 """
 
 import fcntl
 import json
 import os
+import random
 import signal
 import socket
 import sys
@@ -37,9 +39,11 @@ def _log(line: dict[str, object], *, once: bool) -> bool:
     with (PLACE / "effects.jsonl").open("a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
-        if once and any(json.loads(earlier)["key"] == line["key"] for earlier in file):
+        # Most lines are ruled out without being parsed: the log of a long run has many.
+        known = json.dumps(line["key"])
+        if once and any(known in earlier and json.loads(earlier)["key"] == line["key"] for earlier in file):
             return False
-        file.write(json.dumps(line) + "\n")
+        file.write(json.dumps(line | {"at": time.time()}) + "\n")
         file.flush()
         os.fsync(file.fileno())
     return True
@@ -61,6 +65,8 @@ async def _act(tool: str, value: str, context: Context, *, key: str = "", once: 
     (PLACE / f"acted-{tool}").touch()
     while (PLACE / "gate").exists():
         await anyio.sleep(0.01)
+    if (PLACE / "delay").exists():
+        await anyio.sleep(random.uniform(0, float((PLACE / "delay").read_text())))
     if value == "die" or (value == "die-once" and (PLACE / "die-once").exists()):
         (PLACE / "die-once").unlink(missing_ok=True)
         os._exit(1)
@@ -81,6 +87,12 @@ async def look(value: str, context: Context) -> dict[str, object]:
 async def put(value: str, context: Context) -> dict[str, object]:
     """Set something to a value; once or often is the same."""
     return await _act("put", value, context)
+
+
+@server.tool()
+async def undo(value: str, context: Context) -> dict[str, object]:
+    """Take something back; once or often is the same."""
+    return await _act("undo", value, context)
 
 
 @server.tool()
