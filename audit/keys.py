@@ -12,6 +12,7 @@ import base64
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -78,10 +79,14 @@ def secret(name: str) -> bytes:
 
 def every_secret(name: str) -> tuple[bytes, ...]:
     """Return the secrets in the file `name` that are still good, the newest first: what is old verifies, no more."""
-    path = settings.PLACET_KEYS / name
-    if not path.exists():
-        keyfiles.write_once(path, fresh_secret(), mode=0o600)
-    found: tuple[bytes, ...] = _fresh(path, _read_secrets)
+    path = _path(settings.PLACET_KEYS, name)
+    found: tuple[bytes, ...]
+    try:
+        found = _fresh(path, _read_secrets)
+    except KeyMissing:
+        if not path.exists():
+            keyfiles.write_once(path, fresh_secret(), mode=0o600)
+        found = _fresh(path, _read_secrets)
     return found
 
 
@@ -110,12 +115,20 @@ def load(path: Path) -> SigningKey:
 
 
 def _signing(stem: str, name_if_new: str | None) -> SigningKey:
-    path = settings.PLACET_KEYS / f"{stem}.key"
-    if name_if_new and not path.exists():
-        text, _ = fresh_signing(name_if_new)
-        keyfiles.write_once(path, text, mode=0o600)
-        keyfiles.write_once(path.with_suffix(".pub"), load(path).public + "\n", mode=0o644)
-    return load(path)
+    path = _path(settings.PLACET_KEYS, f"{stem}.key")
+    try:
+        return load(path)
+    except KeyMissing:
+        if name_if_new and not path.exists():
+            text, _ = fresh_signing(name_if_new)
+            keyfiles.write_once(path, text, mode=0o600)
+            keyfiles.write_once(path.with_suffix(".pub"), load(path).public + "\n", mode=0o644)
+        return load(path)
+
+
+@lru_cache(maxsize=1000)
+def _path(directory: Path, name: str) -> Path:
+    return directory / name
 
 
 # What was read, by path, with what the file was then.

@@ -11,11 +11,12 @@ from uuid import UUID
 from django.db import connections
 
 from audit import canonical, events, tree, vault, verify
+from audit.prepared import Prepared
 from audit.uuid7 import uuid7
 
 LONGEST_BODY = 65_535  # an entry of c2sp.org/tlog-tiles has a 16-bit length
 _ACTOR = re.compile(r"(person|credential|system):[A-Za-z0-9._-]{1,100}")
-_INSERT = (
+_INSERT = Prepared(
     "INSERT INTO audit_record (id, workspace, event, actor, correlation_id, body, leaf_hash) "
     "VALUES (%s, %s, %s, %s, %s, %s, %s)"
 )
@@ -58,6 +59,7 @@ class Entry(NamedTuple):
     commit: Commit
 
 
+_PLAIN = frozenset({str, int, bool, type(None)})
 # A place in `data`: (where its parent stands, name or index); joined to a JSON pointer only where a value is sealed.
 _Path = tuple[Any, ...]
 
@@ -101,7 +103,7 @@ def append(
     body = canonical.dumps(
         {
             "actor": actor,
-            "at": now.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z",
+            "at": moment(now),
             "correlation_id": correlation_id,
             "data": _commit(data or {}, ((), "data"), str(record_id), values),
             "event": event,
@@ -117,29 +119,36 @@ def append(
         )
     leaf_hash, commit = tree.leaf(body), Commit()
     connection.on_commit(commit.note)
+    row = (record_id, workspace, event, actor, correlation_id, body, leaf_hash)
     with connection.cursor() as cursor:
-        cursor.execute(_INSERT, [record_id, workspace, event, actor, correlation_id, body, leaf_hash])
         if values:
             kept = [vault.Value(record_id, one.path, one.subject, one.nonce + one.value) for one in values]
-            vault.put(cursor, workspace, kept)
+            vault.put(cursor, workspace, kept, beside=(_INSERT, row))
+        else:
+            cursor.execute(_INSERT, row)
     return Entry(record_id, event, body, leaf_hash, now, workspace, commit)
+
+
+def moment(at: datetime) -> str:
+    """Return a time as records tell it: UTC, microseconds, `Z`."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def _commit(value: Any, path: _Path, record: str, values: list[_Committed]) -> Any:
     """Return `value` with each `Sealed` in it replaced by its commitment, and collect what was sealed."""
     kind = type(value)
-    if kind is str or kind is int or kind is bool or value is None:
+    if kind in _PLAIN:
         return value
-    if isinstance(value, Mapping):
+    if kind is Sealed:
+        one = _Committed(_pointer(path), value.subject, secrets.token_bytes(vault.NONCE), canonical.dumps(value.value))
+        values.append(one)
+        return {"$sealed": verify.commitment(record, one.path, one.nonce, one.value)}
+    if kind is dict or isinstance(value, Mapping):
         if "$sealed" in value:
             raise ValueError("The member $sealed is reserved for commitments.")
         return {name: _commit(member, (path, name), record, values) for name, member in value.items()}
     if isinstance(value, (list, tuple)):
         return [_commit(member, (path, at), record, values) for at, member in enumerate(value)]
-    if isinstance(value, Sealed):
-        one = _Committed(_pointer(path), value.subject, secrets.token_bytes(vault.NONCE), canonical.dumps(value.value))
-        values.append(one)
-        return {"$sealed": verify.commitment(record, one.path, one.nonce, one.value)}
     return str(value) if kind is UUID else value
 
 

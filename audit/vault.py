@@ -9,6 +9,7 @@ import hmac
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -18,25 +19,33 @@ from django.db import connections, transaction
 from django.db.backends.utils import CursorWrapper
 
 from audit import keys
+from audit.prepared import Prepared
 from audit.uuid7 import uuid7
 
 NONCE = 32
 _IV = 12
 _MOST_CACHED = 10_000
-_COLUMNS = "(id, workspace, record, path, key, box)"
-_ROW = "(%s::uuid, %s::uuid, %s::uuid, %s, %s::uuid, %s::bytea)"
+_ROW = "(%s::uuid, %s::text, %s::uuid, %s::bytea)"
+_FEW = 8  # values of one statement, for which each connection keeps a plan
+_FIND_KEY = Prepared("SELECT id, wrapped FROM audit_valuekey WHERE workspace = %s AND subject = ANY (%s::bytea[])")
+
+# A statement and its parameters.
+Statement = tuple[str, Sequence[Any]]
 
 
 class DataKey(NamedTuple):
     """The key of one data subject in one workspace."""
 
     id: UUID
-    raw: bytes
+    cipher: AESGCM
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A value to keep. `record` and `path`: where a record commits to it, or None and ''; `plain`: its bytes."""
+    """A value to keep. `record` and `path`: where a record commits to it, or None and ''; `plain`: its bytes.
+
+    Those that are kept together are of one record.
+    """
 
     record: UUID | None
     path: str
@@ -48,40 +57,69 @@ class Value:
 _cache: dict[tuple[UUID, bytes], DataKey] = {}
 
 
-def put(cursor: CursorWrapper, workspace: UUID, values: Sequence[Value]) -> list[UUID]:
-    """Keep `values`; return their ids. :raises RuntimeError: if their subject is erased again and again meanwhile."""
+def put(cursor: CursorWrapper, workspace: UUID, values: Sequence[Value], *, beside: Statement = ("", ())) -> list[UUID]:
+    """Keep `values`; return their ids.
+
+    :param beside: the INSERT of their record, which goes to the database in the same statement.
+    :raises RuntimeError: if their subject is erased again and again meanwhile.
+    """
     ids = [uuid7() for _ in values]
     missing = dict(zip(ids, values, strict=True))
+    tags = {subject: _tags(workspace, subject) for subject in {value.subject for value in values}}
+    ivs = secrets.token_bytes(_IV * len(values))
     for _ in range(3):
-        rows: list[Any] = []
-        for value_id, value in missing.items():
-            key = _data_key(cursor, workspace, _tags(workspace, value.subject))
-            place = _place(value_id, workspace, value.record, value.path)
-            iv = secrets.token_bytes(_IV)
-            box = iv + AESGCM(key.raw).encrypt(iv, value.plain, place)
-            rows += [value_id, workspace, value.record, value.path, key.id, box]
-        listed = ", ".join([_ROW] * len(missing))
-        cursor.execute(
-            f"INSERT INTO audit_sealedvalue {_COLUMNS} SELECT v.* FROM (VALUES {listed}) AS v {_COLUMNS} "  # noqa: S608 - constants
-            "JOIN audit_valuekey k ON k.id = v.key RETURNING id",
-            rows,
-        )
+        rows: list[Any] = [*(beside[1] or (workspace, values[0].record))]
+        for at, (value_id, value) in enumerate(missing.items()):
+            key = _data_key(cursor, workspace, tags[value.subject])
+            iv = ivs[at * _IV : (at + 1) * _IV]
+            box = iv + key.cipher.encrypt(iv, value.plain, _place(value_id, workspace, value.record, value.path))
+            rows += (value_id, value.path, key.id, box)
+        cursor.execute(_insert(len(missing), beside[0]), rows)
+        if cursor.rowcount == len(missing):
+            return ids
         for (value_id,) in cursor.fetchall():
             del missing[value_id]
-        if not missing:
-            return ids
+        # Erased by another process: what is left is sealed anew, under a new key.
         for value in missing.values():
-            _cache.pop((workspace, _tags(workspace, value.subject)[0]), None)
+            _cache.pop((workspace, tags[value.subject][0]), None)
+        beside, ivs = ("", ()), secrets.token_bytes(_IV * len(missing))
     raise RuntimeError("A value could not be sealed: its subject is being erased.")
 
 
-def get(cursor: CursorWrapper, where: str, parameters: Sequence[UUID | str]) -> tuple[UUID, bytes | None] | None:
-    """Return workspace and plain bytes of the one value that `where` names; None for what is erased, or not there."""
-    cursor.execute(
-        "SELECT v.id, v.workspace, v.record, v.path, v.box, k.id, k.wrapped "  # noqa: S608 - `where` is a constant of ours
-        f"FROM audit_sealedvalue v LEFT JOIN audit_valuekey k ON k.id = v.key WHERE {where}",
-        parameters,
+@cache
+def _few(count: int, beside: str) -> Prepared:
+    return Prepared(_text(count, beside))
+
+
+def _insert(count: int, beside: str) -> str:
+    """Return the statement that keeps `count` values whose keys are there, and tells which."""
+    return _few(count, beside) if count <= _FEW else _text(count, beside)
+
+
+def _text(count: int, beside: str) -> str:
+    record = f"{beside} RETURNING workspace, id" if beside else "SELECT %s::uuid, %s::uuid"
+    # A subquery for each, not a join: a plan made while there were few keys must not read all of them for ever.
+    return (
+        f"WITH r (workspace, id) AS ({record}) INSERT INTO audit_sealedvalue (id, workspace, record, path, key, box) "  # noqa: S608 - constants
+        f"SELECT v.id, r.workspace, r.id, v.path, v.key, v.box FROM r, (VALUES {', '.join([_ROW] * count)}) "
+        "AS v (id, path, key, box) WHERE (SELECT true FROM audit_valuekey k WHERE k.id = v.key) RETURNING id"
     )
+
+
+@cache
+def _find(where: str) -> Prepared:
+    return Prepared(
+        "SELECT v.id, v.workspace, v.record, v.path, v.box, k.id, k.wrapped "  # noqa: S608 - `where` is a constant of ours
+        f"FROM audit_sealedvalue v LEFT JOIN audit_valuekey k ON k.id = v.key WHERE {where}"
+    )
+
+
+def get(cursor: CursorWrapper, where: str, parameters: Sequence[UUID | str]) -> tuple[UUID, bytes | None] | None:
+    """Return workspace and plain bytes of the one value that `where` names; None for what is erased, or not there.
+
+    :param where: a constant text; each is prepared once.
+    """
+    cursor.execute(_find(where), parameters)
     row = cursor.fetchone()
     if row is None:
         return None
@@ -143,24 +181,27 @@ def _data_key(cursor: CursorWrapper, workspace: UUID, tags: list[bytes]) -> Data
     if cached:
         return cached
     for _ in range(3):
-        cursor.execute(
-            "SELECT id, wrapped FROM audit_valuekey WHERE workspace = %s AND subject = ANY (%s)", [workspace, tags]
-        )
+        cursor.execute(_FIND_KEY, [workspace, tags])
         row = cursor.fetchone()
         if row:
-            key = DataKey(row[0], _unwrap(row[0], workspace, bytes(row[1])))
-            if len(_cache) >= _MOST_CACHED:
-                _cache.clear()
-            _cache[workspace, tag] = key
-            return key
-        key_id, kek = uuid7(), keys.secret("values.kek")
-        wrapped = _wrap(kek, secrets.token_bytes(32), key_id, workspace)
+            return _keep(workspace, tag, row[0], _unwrap(row[0], workspace, bytes(row[1])))
+        key_id, kek, raw = uuid7(), keys.secret("values.kek"), secrets.token_bytes(32)
+        wrapped = _wrap(kek, raw, key_id, workspace)
         cursor.execute(
             "INSERT INTO audit_valuekey (id, workspace, subject, wrapped, kek) VALUES (%s, %s, %s, %s, %s) "
             "ON CONFLICT (workspace, subject) DO NOTHING",
             [key_id, workspace, tag, wrapped, keys.secret_id(kek)],
         )
+        if cursor.rowcount:  # else another process was quicker
+            return _keep(workspace, tag, key_id, raw)
     raise RuntimeError("A value could not be sealed: its subject is being erased.")
+
+
+def _keep(workspace: UUID, tag: bytes, key_id: UUID, raw: bytes) -> DataKey:
+    if len(_cache) >= _MOST_CACHED:
+        _cache.clear()
+    key = _cache[workspace, tag] = DataKey(key_id, AESGCM(raw))
+    return key
 
 
 def _wrap(kek: bytes, raw: bytes, key_id: UUID, workspace: UUID) -> bytes:

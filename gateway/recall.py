@@ -127,4 +127,4 @@ def _message(row: _Row, decision: Decision | None) -> str:
 
 def _receipts(row: _Row) -> tuple[str, ...]:
     records = [record for record in (row.decided_record, row.outcome_record) if record is not None]
-    return tuple(receipts.reissue(record) for record in records)
+    return tuple(receipts.reissue_all(records)) if records else ()

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from django.db import DataError, IntegrityError, connection, transaction
 
-from audit import canonical, events, log, receipts, records, sequencer, verify
+from audit import canonical, events, log, receipts, records, sealed, sequencer, verify
 from audit.refusal import Refusal
 from tests.audit import trails
 
@@ -63,6 +63,17 @@ def test_what_is_rolled_back_leaves_neither_record_nor_pending(db):
     assert sequencer.drain(workspace, using="sequencer") == 1
 
 
+@pytest.mark.parametrize("count", [0, 1, 3, 20])
+def test_a_record_and_what_it_seals_go_to_the_database_together(db, count, django_assert_num_queries):
+    workspace = uuid4()
+    data = {str(number): log.Sealed(number, "person:alice") for number in range(count)}
+    trails.append(workspace, data)
+    with transaction.atomic(), django_assert_num_queries(1):
+        entry = log.append(trails.EVENT, workspace=workspace, actor=trails.ACTOR, correlation_id="", now=NOW, data=data)
+    assert [sealed.open_value(entry.id, f"/data/{number}") for number in range(count)] == list(range(count))
+    assert records.get(entry.id).text.encode() == entry.body
+
+
 def test_outside_a_transaction_nothing_is_recorded(db):
     workspace = uuid4()
     with pytest.raises(RuntimeError, match="transaction"):
@@ -113,6 +124,11 @@ def test_a_receipt_is_the_same_again_and_binds_record_log_and_time(db):
     promised = verify.open_receipt(token, trails.evidence(trails.published(1)).keys)
     assert promised == (str(entry.id), str(workspace), entry.leaf_hash, "2026-11-23T01:02:03.456789Z")
     assert receipts.reissue(entry.id) == token
+    other = trails.append(workspace, {"n": 2})
+    both = [other.id, entry.id, other.id]
+    assert receipts.reissue_all(both) == [receipts.issue(other), token, receipts.issue(other)]
+    with pytest.raises(Refusal, match="not_found"):
+        receipts.reissue_all([entry.id, uuid4()])
     with pytest.raises(Refusal, match="not_found"):
         receipts.reissue(uuid4())
 

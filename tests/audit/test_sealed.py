@@ -107,6 +107,22 @@ def test_a_process_that_still_knows_an_erased_key_does_not_use_it(db):
     vault._cache.update(stale)
     again = seal(workspace)
     assert sealed.open_value(again.id, "/data/arguments") == SECRET
+    assert [row.id for row in records.newest(workspace)].count(again.id) == 1
+    vault._cache.update(stale)
+    blob = sealed.seal_blob(SECRET, workspace=workspace, subject="person:alice")
+    assert sealed.open_blob(blob) == SECRET
+
+
+def test_of_many_values_only_those_of_the_erased_are_sealed_anew(db):
+    workspace = uuid4()
+    seal(workspace)
+    seal(workspace, "person:bob")
+    stale = dict(vault._cache)
+    erase(workspace, "person:alice")
+    vault._cache.update(stale)
+    data = {str(number): log.Sealed(number, f"person:{'alice' if number % 3 else 'bob'}") for number in range(12)}
+    entry = trails.append(workspace, data)
+    assert [sealed.open_value(entry.id, f"/data/{number}") for number in range(12)] == list(range(12))
 
 
 def test_a_value_put_in_anothers_stead_does_not_open(db):
