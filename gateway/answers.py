@@ -49,11 +49,15 @@ def examine(facts: Facts, answer: Answer) -> Answer:
         return answer
     agreed = facts.resolved.contract
     try:
-        answer = replace(answer, result=tokens.restore(facts, answer.result))
+        # Written once: nearly every result stays as it came.
+        form = canonical.dumps(answer.result)
+        result = tokens.restore(facts, answer.result, form=form)
+        if result is not answer.result:
+            form = canonical.dumps(result)
         if not answer.is_error:
-            contract.check_result(agreed, _structured(agreed, answer.result))
-        contract.check_size(answer.result, code="result_too_large", what="result")
-        return replace(answer, result=_clean(agreed, answer.result))
+            contract.check_result(agreed, _structured(agreed, result))
+        contract.check_length(form, code="result_too_large", what="result")
+        return replace(answer, result=_clean(agreed, result))
     except Refusal as refusal:
         return replace(answer, state="failed", code=refusal.code, result=None)
     except Exception:  # noqa: BLE001 - what we cannot examine does not leave
@@ -74,12 +78,16 @@ def _structured(agreed: Contract, result: JSON) -> JSON:
 
 def _clean(agreed: Contract, result: JSON) -> JSON:
     findings = sanitize.scan(result)
+    if not findings:
+        return result
+    cleaned = result
     leaked = [finding for finding in findings if sanitize.covers(_REDACTED, finding.kind)]
     if leaked:
-        result = sanitize.redact(result, leaked)
-        findings = sanitize.scan(result)
+        cleaned = sanitize.redact(cleaned, leaked)
+        findings = sanitize.scan(cleaned)
     # A model's own words are not data from outside; a frame would break the form that its caller expects.
     if agreed.kind == "tool" and any(sanitize.covers(_FENCED, finding.kind) for finding in findings):
-        result = sanitize.fence(result, findings)
-    canonical.dumps(result)
-    return result
+        cleaned = sanitize.fence(cleaned, findings)
+    if cleaned is not result:
+        canonical.dumps(cleaned)
+    return cleaned

@@ -98,9 +98,14 @@ def check_size(value: JSON, *, code: str, what: str) -> bytes:
         raw = canonical.dumps(value)
     except canonical.NotCanonical as error:
         raise Refusal(code, f"The {what} have no canonical JSON form: {error}.", field=what) from error
+    check_length(raw, code=code, what=what)
+    return raw
+
+
+def check_length(raw: bytes, *, code: str, what: str) -> None:
+    """Do nothing if canonical bytes are few enough. :raises Refusal: `code`."""
     if len(raw) > LARGEST_VALUE:
         raise Refusal(code, f"The {what} have {len(raw)} bytes; at most {LARGEST_VALUE} are accepted.", field=what)
-    return raw
 
 
 def _problems(contract: Contract, part: Part, value: JSON) -> list[dict[str, JSON]]:

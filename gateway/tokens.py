@@ -56,9 +56,12 @@ def keep(cursor: CursorWrapper, facts: Facts) -> None:
             cursor.execute(_KEEP, [uuid7(), workspace, root, token, box, facts.claim.id])
 
 
-def restore(facts: Facts, result: JSON) -> JSON:
-    """Return `result` with the values that its tokens stand for; of erased values the token stays."""
-    if _MARK not in canonical.dumps(result):
+def restore(facts: Facts, result: JSON, *, form: bytes) -> JSON:
+    """Return `result` with the values that its tokens stand for; of erased values the token stays.
+
+    :param form: the canonical JSON of `result`. Where no token can be in it, `result` itself comes back.
+    """
+    if _MARK not in form:
         return result
     values: dict[str, JSON] = dict(facts.tokens)
     missing = sorted(_named(result) - values.keys())
