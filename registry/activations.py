@@ -128,6 +128,9 @@ def break_glass(
 def finish(activation: Activation, *, now: datetime, correlation_id: str, actor: str = "system:registry") -> Activation:
     """Move the slot, if the bundle is out and everything still holds; count the quorum under the locks.
 
+    It is counted twice: what fails need not shut the gate, and what passes is counted again behind it, where nobody
+    leaves, loses a grant or changes the charter until this commits.
+
     :return: the activation: `live`, `failed` with its reason, or unchanged while decision points are behind.
     """
     with transaction.atomic():
@@ -140,7 +143,13 @@ def finish(activation: Activation, *, now: datetime, correlation_id: str, actor:
             return _fail(activation, failure, now, correlation_id, actor)
         if not conditions.served(activation):
             return activation
+        if activation.environment is not None:
+            # The bundler has it while it builds: nobody should wait for that at the gate.
+            Environment.objects.select_for_update(no_key=True).get(pk=activation.environment.pk)
         locks.gate(activation.workspace_id)
+        failure = conditions.failure(activation)
+        if failure:
+            return _fail(activation, failure, now, correlation_id, actor)
         slot = slots.lock(activation.environment, activation.artifact)
         activation.previous = slot.version if slot else None
         activation.state, activation.finished_at = "live", now
@@ -269,7 +278,7 @@ def _use_bundle(activation: Activation) -> None:
     """Let calls in the environment use the bundle of this activation, unless they use a newer one."""
     if activation.environment is None:
         return
-    environment = Environment.objects.select_for_update().get(pk=activation.environment.pk)
+    environment = Environment.objects.select_for_update(no_key=True).get(pk=activation.environment.pk)
     bundles = Bundle.objects.filter(environment=environment)
     current = bundles.filter(revision=environment.bundle_revision).aggregate(at=Max("created_at"))["at"]
     ours = bundles.filter(revision=activation.revision).aggregate(at=Max("created_at"))["at"]

@@ -1,9 +1,12 @@
-"""What approvals, activations, revocation and stops lock, always in this order: versions, proposal, activation, gate.
+"""What approvals, activations, revocation and stops lock, always in this order: versions, proposal, activation,
+environment, gate.
 
-The gate of a workspace is an advisory lock: calls that are being decided share it; a stop, a revocation and the move
-of a slot hold it alone. Row locks would do the same with FOR SHARE, but they are not fair: beside 4 busy threads a
-stop waited 0.4 s for its FOR UPDATE in the median and 1.7 s at most, because new sharers kept joining. The lock
-manager's queue lets nobody overtake who waits, so a stop waits only for what was being decided when it came.
+The gate of a workspace is an advisory lock: calls that are being decided share it; a stop, a revocation, the leaving of
+a member, the end of a grant and the move of a slot hold it alone. So what a decision, or the quorum of an activation,
+has read behind the gate is still so when it commits. Row locks would do the same with FOR SHARE, but they are not
+fair: beside 4 busy threads a stop waited 0.4 s for its FOR UPDATE in the median and 1.7 s at most, because new sharers
+kept joining. The lock manager's queue lets nobody overtake who waits, so a stop waits only for what was being decided
+when it came.
 """
 
 import hashlib

@@ -9,7 +9,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from audit import log
 from audit.refusal import Refusal, not_found
-from registry import authentication, clock
+from registry import authentication, clock, locks
 from registry.authentication import Authentication
 from registry.models import Environment, FactorReset, Grant, Membership, Person, Role, Workspace
 
@@ -99,9 +99,12 @@ def add(workspace: Workspace, person: Person, *, actor: Person, now: datetime, c
 
 
 def deactivate(membership: Membership, *, actor: Person, now: datetime, correlation_id: str) -> Membership:
-    """Switch a membership off, with all its grants. :raises Refusal: role_missing, last_admin."""
+    """Switch a membership off, with all its grants: whatever counts them is committed before, or counts without them.
+
+    :raises Refusal: role_missing, last_admin.
+    """
     with transaction.atomic():
-        Workspace.objects.select_for_update().get(pk=membership.workspace_id)
+        locks.gate(membership.workspace_id)
         require(actor, membership.workspace_id, [Role.ADMIN])
         membership = Membership.objects.select_for_update().get(pk=membership.pk)
         if membership.active:
@@ -183,10 +186,13 @@ def confirm(
 
 
 def revoke(row: Grant, *, actor: Person, now: datetime, correlation_id: str) -> Grant:
-    """Take a grant back. Idempotent. :raises Refusal: role_missing, last_admin."""
+    """Take a grant back: whatever counts it is committed before, or counts without it. Idempotent.
+
+    :raises Refusal: role_missing, last_admin.
+    """
     with transaction.atomic():
         membership = row.membership
-        Workspace.objects.select_for_update().get(pk=membership.workspace_id)
+        locks.gate(membership.workspace_id)
         require(actor, membership.workspace_id, [Role.ADMIN], environment=row.environment)
         row = Grant.objects.select_for_update().get(pk=row.pk)
         if row.revoked_at is None:

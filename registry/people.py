@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from uuid import UUID
 
 from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount
@@ -10,7 +11,7 @@ from django.db.models.functions import Now
 
 from audit import log
 from audit.refusal import Refusal, not_found
-from registry import authentication, clock, memberships
+from registry import authentication, clock, locks, memberships
 from registry.authentication import Authentication
 from registry.models import AccessToken, FactorReset, Membership, Person, Role
 
@@ -34,7 +35,7 @@ def record(
     """
     if not connection.in_atomic_block:
         raise RuntimeError("What proves who a person is changes in the transaction that records it.")
-    for workspace in Membership.objects.filter(person=person, active=True).values_list("workspace_id", flat=True):
+    for workspace in _workspaces(person):
         log.append(
             event,
             workspace=workspace,
@@ -94,6 +95,9 @@ def reset_factors(
     if not reason.strip():
         raise Refusal("reason_missing", "Say how you know that it is really them, in one sentence.", field="reason")
     with transaction.atomic():
+        # What they have approved counts no more where it is protected: nothing is counted across this.
+        for workspace in sorted(_workspaces(person)):
+            locks.gate(workspace)
         person = Person.objects.select_for_update().get(pk=person.pk)
         if by is not None:
             _require_admin_of_all(by, person)
@@ -172,9 +176,13 @@ def _remove_factors(person: Person, actor: str) -> int:
     return len(rows)
 
 
+def _workspaces(person: Person) -> list[UUID]:
+    return list(Membership.objects.filter(person=person, active=True).values_list("workspace_id", flat=True))
+
+
 def _require_admin_of_all(actor: Person, person: Person) -> None:
     """Refuse whoever could weaken a person in a workspace that is not theirs."""
-    workspaces = list(Membership.objects.filter(person=person, active=True).values_list("workspace_id", flat=True))
+    workspaces = _workspaces(person)
     if not any(memberships.is_member(actor, workspace) for workspace in workspaces):
         raise not_found("person")
     if actor.pk == person.pk:

@@ -6,7 +6,7 @@ from django.db import transaction
 
 from audit import log
 from audit.refusal import Refusal
-from registry import authentication, clock, dsse, memberships
+from registry import authentication, clock, dsse, locks, memberships
 from registry.authentication import Authentication
 from registry.models import Person, Role, Signer, Workspace
 
@@ -65,6 +65,8 @@ def confirm(
 def revoke(signer: Signer, *, actor: Person, now: datetime, correlation_id: str) -> Signer:
     """Believe nothing any more that this key signed, whenever it did. Idempotent. :raises Refusal: role_missing."""
     with transaction.atomic():
+        # An activation for which its statement is evidence is committed before this, or counts without it.
+        locks.gate(signer.workspace_id)
         signer = Signer.objects.select_for_update().get(pk=signer.pk)
         memberships.require(actor, signer.workspace_id, [Role.ADMIN, Role.SECURITY])
         if signer.revoked_at is None:

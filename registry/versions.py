@@ -55,6 +55,9 @@ def create(
             version, created = _store(workspace, kind, name, named, raw, now, base)
         else:
             created = False
+        if not created:
+            # Whoever brings it again contributes to it: approvals are counted before this or after, never across it.
+            locks.versions([version.pk])
         changed = provenances.add(version, origin, actor=actor, now=now, credential=credential)
         if created:
             Pin.objects.bulk_create([Pin(version=version, part=part) for part in parts])
@@ -153,6 +156,7 @@ def check_again(version: Version, *, actor: Person, now: datetime, correlation_i
     _passed.clear()
     results = _checked(version.kind, content_of(version))
     with transaction.atomic():
+        locks.versions([version.pk])
         checks = _keep_checks(version, results, now)
         log.append(
             "registry.version.checked",

@@ -9,7 +9,7 @@ from django.db import IntegrityError, transaction
 
 from audit import canonical, log
 from audit.refusal import Refusal, not_found
-from registry import charters, clock, content, digest, memberships
+from registry import charters, clock, content, digest, locks, memberships
 from registry.models import (
     Artifact,
     Environment,
@@ -93,7 +93,8 @@ def add_environment(
 def protect(environment: Environment, *, actor: Person, now: datetime, correlation_id: str) -> Environment:
     """Protect an environment, for good: taking protection away would be a way around it. Idempotent."""
     with transaction.atomic():
-        row = Environment.objects.select_for_update().get(pk=environment.pk)
+        row = Environment.objects.select_for_update(no_key=True).get(pk=environment.pk)
+        locks.gate(row.workspace_id)
         memberships.require(actor, row.workspace_id, [Role.ADMIN])
         if not row.protected:
             row.protected = True

@@ -3,12 +3,13 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from django.db import connections
 
 from audit.refusal import Refusal
-from registry import activations, approvals, contributors, memberships, proposals, versions
-from registry.models import Activation, Approval, Proposal, Slot, SlotHistory
-from tests.registry.builders import policy, publish
+from registry import activations, approvals, conditions, contributors, memberships, proposals, versions
+from registry.models import Activation, Approval, Membership, Proposal, Slot, SlotHistory
+from tests.registry.builders import charter, policy, publish
 
 
 def together(*functions):
@@ -179,7 +180,6 @@ def test_two_admins_who_remove_each_other_at_once_leave_one(build, people):
     import secrets
 
     from registry import workspaces
-    from registry.models import Membership
 
     for _ in range(4):
         place = workspaces.init(
@@ -195,3 +195,43 @@ def test_two_admins_who_remove_each_other_at_once_leave_one(build, people):
             lambda rows=rows: memberships.deactivate(rows["adam"], actor=people["olga"], **build.how),
         )
         assert Membership.objects.filter(workspace=place, active=True).count() == 1
+
+
+@pytest.mark.parametrize("what", ["the approver leaves", "the role is taken", "the charter asks for more"])
+def test_what_changes_while_an_activation_waits_for_the_gate_is_counted(build, people, monkeypatch, what):
+    version = build.version("policy", "baseline", policy("baseline"))
+    activation = build.requested(version)
+    publish(activation)
+    member = Membership.objects.get(workspace=build.workspace, person=people["bob"])
+    acts = {
+        "the approver leaves": lambda: memberships.deactivate(member, actor=people["adam"], **build.how),
+        "the role is taken": lambda: memberships.revoke(member.grants.get(), actor=people["adam"], **build.how),
+        "the charter asks for more": lambda: charter(build, default={"approvals": 2, "roles": ["reviewer"]}),
+    }
+    served = conditions.served
+
+    def once_counted(waiting):
+        """Let somebody else commit between the first count of the quorum and the move of the slot."""
+        if waiting.pk == activation.pk:
+            [done] = together(acts[what])
+            assert not isinstance(done, str), done
+        return served(waiting)
+
+    monkeypatch.setattr(conditions, "served", once_counted)
+    ended = activations.finish(activation, **build.how)
+    assert (ended.state, ended.failure) == ("failed", "quorum_missing")
+    assert not Slot.objects.filter(version=version).exists()
+
+
+def test_what_a_rejection_takes_back_is_on_record(build, people, trail):
+    version = build.version("policy", "baseline", policy("baseline"))
+    proposal = build.propose(version)
+    charter(build, default={"approvals": 2, "roles": ["reviewer"]})
+    build.approve(proposal, "bob")
+    digest = proposal.version.digest
+    approvals.reject(proposal, approver=people["bob"], digest=digest, role=None, comment="No.", **build.how)
+    assert trail()[-3:] == [
+        "registry.approval.withdrawn",
+        "registry.approval.created",
+        "registry.proposal.rejected",
+    ]
