@@ -85,11 +85,10 @@ def reject(
         roles = _roles(standing, approver, role)
         as_role = roles.get(proposal.version) or next(iter(roles.values()))
         mine = Approval.objects.filter(proposal=proposal, approver=approver, withdrawn_at=None)
-        for earlier in mine.filter(version=proposal.version):
-            _withdraw(earlier)
+        taken_back = _take_back(mine.filter(version=proposal.version))
         row = _row(standing, proposal.version, approver, as_role, "reject", comment)
         _insert([row])
-        _record([row], proposal, actor=approver, now=now, correlation_id=correlation_id, proof=proof)
+        _record([*taken_back, row], proposal, actor=approver, now=now, correlation_id=correlation_id, proof=proof)
         proposals.conclude(proposal, "rejected", actor=approver.actor, now=now, correlation_id=correlation_id)
     return row
 
