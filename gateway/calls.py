@@ -218,6 +218,9 @@ def _decide(facts: Facts, decision: Decision, seconds: float) -> Decided:
             raise Overtaken
         if refused is not None:
             raise _Refused(refused)
+        # Behind the gate, where none of them leaves or loses a role until this commits.
+        if verdict == "allow" and approval is not None and not holds.backed(approval):
+            raise _Refused("hold_void")
         if verdict == "allow":
             sessions.label(cursor, facts.resolved.session.root, evidence.labels(decision), call=claim.id)
             tokens.keep(cursor, facts)

@@ -176,8 +176,12 @@ def lock(cursor: CursorWrapper, approval: Approval) -> bool:
     cursor.execute("SELECT %s > clock_timestamp()", [row.expires_at])
     if row.state != Hold.State.APPROVED or not cursor.fetchone()[0]:
         return False
-    approvals = HoldApproval.objects.filter(hold=row, verdict="approved").select_related("approver")
-    return deciders.meet(row, [given.approver for given in approvals])
+    return _met(row)
+
+
+def backed(approval: Approval) -> bool:
+    """Say whether the approvers of a hold that the caller has locked may still decide it."""
+    return _met(Hold.objects.get(pk=approval.id))
 
 
 def expire(*, now: datetime) -> int:
@@ -193,6 +197,11 @@ def expire(*, now: datetime) -> int:
             _deny_call(row.call_id, "hold_expired")
             _record("gateway.hold.expired", row, None, now, str(uuid7()))
             closed += 1
+
+
+def _met(row: Hold) -> bool:
+    approvals = HoldApproval.objects.filter(hold=row, verdict="approved").select_related("approver")
+    return deciders.meet(row, [given.approver for given in approvals])
 
 
 def _decide(hold: UUID, verdict: str, approver: Person, seen: str, comment: str) -> Hold:

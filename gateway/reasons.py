@@ -12,6 +12,7 @@ REASONS = {
     "session_expired": "The session has expired; open a new one.",
     "credential_revoked": "The credential was revoked.",
     "credential_expired": "The credential has expired.",
+    "credential_orphaned": "The person who answers for the credential has left the workspace.",
     "no_live_release": "No release of the agent is live in this environment.",
     "no_live_baseline": "No baseline policy is live in this environment.",
     "break_glass_expired": "The release was live by break-glass, and its time is over.",

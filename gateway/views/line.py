@@ -25,7 +25,12 @@ ENDS: Mapping[int, frozenset[str]] = {
         }
     ),
     7: frozenset({"obligation_unknown"}),
-    8: frozenset({"stopped", "release_changed", "credential_revoked", "credential_expired", "hold_void"}),
+    8: frozenset(
+        {
+            "stopped", "release_changed", "credential_revoked", "credential_expired", "credential_orphaned",
+            "hold_void",
+        }
+    ),
 }  # fmt: skip
 NAMES = (
     "Claim", "Resolve", "Check the arguments", "Trace and scan", "Reserve", "Decide", "Oblige", "Record the decision",
