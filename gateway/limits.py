@@ -64,8 +64,21 @@ UPDATE gateway_counter SET waits_since = NULL,
     waited_ms = waited_ms + greatest(0, round(extract(epoch FROM clock_timestamp() - waits_since) * 1000))::bigint
 WHERE id = %s AND waits_since IS NOT NULL
 """
+# Looked at again as it is deleted: meanwhile the call may have been decided, which makes it last, or claimed anew.
+_SETTLE_LEAKED = """
+WITH gone AS (DELETE FROM gateway_lease WHERE call = %(call)s AND fence = %(fence)s AND until < now()
+              RETURNING counters, tokens, cost_micro_usd),
+     locked AS (SELECT c.id FROM gateway_counter c WHERE c.id IN (SELECT unnest(counters) FROM gone)
+                ORDER BY c.id FOR UPDATE)
+UPDATE gateway_counter c
+SET under_way = greatest(c.under_way - 1, 0),
+    tokens = greatest(c.tokens - CASE WHEN %(used)s THEN 0 ELSE gone.tokens END, 0),
+    cost_micro_usd = greatest(c.cost_micro_usd - CASE WHEN %(used)s THEN 0 ELSE gone.cost_micro_usd END, 0)
+FROM gone, locked WHERE c.id = ANY(gone.counters) AND c.id = locked.id
+"""
 _LEAKED = """
-SELECT l.call, coalesce(c.state <> 'claimed', true) FROM gateway_lease l LEFT JOIN gateway_call c ON c.id = l.call
+SELECT l.call, l.fence, coalesce(c.state <> 'claimed', true)
+FROM gateway_lease l LEFT JOIN gateway_call c ON c.id = l.call
 WHERE l.until < now() AND (%(counter)s::uuid IS NULL OR %(counter)s = ANY(l.counters)) ORDER BY l.until LIMIT 1000
 """
 
@@ -220,8 +233,8 @@ def free_leaked(counter: UUID | None = None) -> int:
     with connection.cursor() as cursor:
         cursor.execute(_LEAKED, {"counter": counter})
         leaked = cursor.fetchall()
-        for call, decided in leaked:
-            settle(cursor, call, None if decided else NOTHING)
+        for call, fence, decided in leaked:
+            cursor.execute(_SETTLE_LEAKED, {"call": call, "fence": fence, "used": decided})
     return len(leaked)
 
 

@@ -1,4 +1,4 @@
-"""A decision asks behind the gate whether somebody answers for the credential, too."""
+"""A decision asks behind the gate whether somebody answers for the credential, and needs what was reserved for it."""
 
 from importlib import import_module
 
@@ -11,11 +11,27 @@ ORPHANED = """
                     WHERE m.workspace_id = c.workspace_id AND m.person_id = c.owner_id AND m.active AND p.is_active
                ) AS orphaned,
                s.state, s.sticky,"""
+# What was given back for leaked, because the decision took so long, is somebody else's by now; what was not, lasts as
+# long as the call.
+RESERVED = """
+    IF new_state = 'decided' THEN
+        PERFORM FROM public.gateway_lease
+          WHERE call = of_call AND fence = of_fence AND until >= moment + leased * interval '1 s';
+        IF NOT FOUND THEN
+            UPDATE public.gateway_lease SET until = moment + leased * interval '1 s'
+             WHERE call = of_call AND fence = of_fence;
+            IF NOT FOUND THEN
+                RETURN 'overtaken';
+            END IF;
+        END IF;
+    END IF;
+    INSERT INTO public.gateway_attempt"""
 CHANGES = {
     "CREATE FUNCTION": "CREATE OR REPLACE FUNCTION",
     " s.state, s.sticky,": ORPHANED,
     "IF standing.revoked OR standing.expired THEN": "IF standing.revoked OR standing.expired OR standing.orphaned THEN",
     "ELSE 'credential_expired' END;": "WHEN standing.expired THEN 'credential_expired' ELSE 'credential_orphaned' END;",
+    "\n    INSERT INTO public.gateway_attempt": RESERVED,
 }
 
 

@@ -1,12 +1,15 @@
 """What is committed while a call is being decided counts: who leaves, who loses a role, what was given back."""
 
-import pytest
+from uuid import uuid4
 
-from gateway import evidence, holds, pdp, pep
+import pytest
+from django.db import connection
+
+from gateway import evidence, holds, limits, pdp, pep
 from gateway.models import Hold
-from registry import memberships
+from registry import memberships, resolve
 from registry.models import Membership
-from tests.gateway.stage import TOOLS, at_once, effects, events, fresh
+from tests.gateway.stage import TOOLS, at_once, effects, events, fresh, let_time_pass, query
 
 
 @pytest.fixture
@@ -68,3 +71,73 @@ def test_a_hold_whose_approver_is_none_any_more_while_it_is_released_is_void(lea
     assert effects(value) == []
     hold.refresh_from_db()
     assert hold.state == "void"
+
+
+def test_a_call_whose_reservation_was_given_back_is_not_executed_on_it(leaving, meanwhile):
+    stage, _ = leaving
+    agent, value = stage.agent(), fresh()
+
+    def give_back():
+        """Let the call have taken so long that its place counts as leaked, and somebody else needs it."""
+        query("UPDATE gateway_lease SET until = now() - interval '1 s' WHERE call = %s", call_of(value))
+        return limits.free_leaked()
+
+    meanwhile(give_back)
+    outcome = stage.call(agent, "narrow", value, key=value)
+    assert (outcome.status, outcome.again) == ("in_flight", True)
+    assert (effects(value), events(outcome.call)) == ([], [])
+    let_time_pass(outcome.call)
+    assert stage.call(agent, "narrow", value, key=value).status == "finished"
+    assert len(effects(value)) == 1
+
+
+def test_the_reservation_of_a_slow_decision_lasts_as_long_as_its_call(leaving, meanwhile):
+    stage, _ = leaving
+    agent, value = stage.agent(), fresh()
+    meanwhile(lambda: query("UPDATE gateway_lease SET until = now() + interval '1 ms' WHERE call = %s", call_of(value)))
+    assert stage.call(agent, "narrow", value, key=value).status == "finished"
+    assert len(effects(value)) == 1
+
+
+def test_what_was_reserved_anew_is_not_given_back_for_what_leaked_before(leaving):
+    stage, _ = leaving
+    call, session = uuid4(), uuid4()
+    release = resolve.live(stage.workspace.pk, "development", "steward")
+
+    def reserve(fence):
+        limits.reserve(
+            call=call,
+            fence=fence,
+            first=fence == 1,
+            session=session,
+            run=None,
+            release=release,
+            contract=release.tools["narrow"],
+            arguments={},
+            seconds=60,
+        )
+
+    def claim_anew():
+        with connection.cursor() as cursor:
+            limits.settle(cursor, call, limits.NOTHING)
+        reserve(2)
+
+    def between(execute, sql, *given):
+        """Let the call be claimed anew after it was read that it leaked."""
+        result = execute(sql, *given)
+        if sql == limits._LEAKED:
+            assert at_once(claim_anew) == [None]
+        return result
+
+    reserve(1)
+    query("UPDATE gateway_lease SET until = now() - interval '1 s' WHERE call = %s", call)
+    with connection.execute_wrapper(between):
+        limits.free_leaked()
+    assert query("SELECT fence FROM gateway_lease WHERE call = %s", call) == [(2,)]
+    assert query("SELECT under_way FROM gateway_counter WHERE id = %s", session) == [(1,)]
+    with connection.cursor() as cursor:
+        limits.settle(cursor, call, limits.NOTHING)
+
+
+def call_of(key):
+    return query("SELECT id FROM gateway_call WHERE key = %s", key)[0][0]
