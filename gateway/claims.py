@@ -18,6 +18,7 @@ from gateway import calls, contract, fallbacks, holds, limits, recall
 from gateway.exchange import Outcome, Request
 from gateway.facts import Claim
 from gateway.principal import Principal
+from registry import clock
 
 LONGEST_KEY = 255
 HMAC_KEY = "calls.hmac"  # file of the secrets, see audit.keys
@@ -168,6 +169,8 @@ def _known(row: _Row, request: Request, secret: str) -> Claim | Outcome:
 def _take(row: _Row) -> int | None:
     """Take over a call. :raises _Replaced: another tool was asked in its place, and something may have happened."""
     with transaction.atomic(), connection.cursor() as cursor:
+        if row.attempt:
+            holds.expire_of(row.id, now=clock.read())
         if row.replaced and not fallbacks.idle(cursor, row.id):
             raise _Replaced
         cursor.execute(_TAKE, [settings.PLACET_LEASE_SECONDS, row.id, row.fence, row.state])

@@ -160,11 +160,14 @@ def reject(
 
 
 def consume(cursor: CursorWrapper, approval: Approval, state: str) -> bool:
-    """Use up an approved hold in the transaction that records the decision; False if it was used or ran out."""
+    """Use up an approved hold in the transaction that records the decision; False if it was used or ran out.
+
+    :param state: `released`, or `void`, which one that has run out becomes, too.
+    """
     cursor.execute(
         """UPDATE gateway_hold SET state = %s, closed_at = clock_timestamp()
-           WHERE id = %s AND state = 'approved' AND expires_at > clock_timestamp()""",
-        [state, approval.id],
+           WHERE id = %s AND state = 'approved' AND (%s = 'void' OR expires_at > clock_timestamp())""",
+        [state, approval.id, state],
     )
     return bool(cursor.rowcount)
 
@@ -193,10 +196,24 @@ def expire(*, now: datetime) -> int:
             row = waiting.select_for_update(skip_locked=True).first()
             if row is None:
                 return closed
-            _close(row, Hold.State.EXPIRED)
-            _deny_call(row.call_id, "hold_expired")
-            _record("gateway.hold.expired", row, None, now, str(uuid7()))
+            _expire(row, now=now)
             closed += 1
+
+
+def expire_of(call: UUID, *, now: datetime) -> None:
+    """Close the holds of a call that have run out, in the caller's transaction: it is asked anew, and may park again.
+
+    The caller locks the call after this, never before: the sweeper locks in this order.
+    """
+    over = Hold.objects.filter(call_id=call, state__in=[Hold.State.OPEN, Hold.State.APPROVED], expires_at__lte=Now())
+    for row in over.select_for_update():
+        _expire(row, now=now)
+
+
+def _expire(row: Hold, *, now: datetime) -> None:
+    _close(row, Hold.State.EXPIRED)
+    _deny_call(row.call_id, "hold_expired")
+    _record("gateway.hold.expired", row, None, now, str(uuid7()))
 
 
 def _met(row: Hold) -> bool:

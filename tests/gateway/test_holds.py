@@ -72,6 +72,26 @@ def test_an_expired_hold_denies_its_call(stage, agent):
     assert effects(value) == []
 
 
+@pytest.mark.parametrize("swept", [True, False])
+def test_a_call_that_was_stopped_until_its_approval_ran_out_asks_a_person_anew(own_stage, swept):
+    own_stage.live({"careful": TOOLS["careful"]})
+    agent, value = own_stage.agent(), fresh()
+    parked = own_stage.call(agent, "careful", value, key=value)
+    approve(own_stage, parked)
+    how = {"by": own_stage.people["olga"], **own_stage.build.how}
+    stop = stops.set(own_stage.workspace, scope="tool", target="careful", reason="x", **how)
+    assert own_stage.call(agent, "careful", value, key=value).code == "stopped"
+    query("UPDATE gateway_hold SET expires_at = now() WHERE id = %s", parked.hold)
+    if swept:
+        calls.sweep(own_stage.now)
+    stops.lift(stop, **how)
+    again = own_stage.call(agent, "careful", value, key=value)
+    assert (again.status, hold_of(parked).state) == ("parked", "expired")
+    assert again.hold != parked.hold
+    assert "hold.expired" in events(parked.call)
+    assert effects(value) == []
+
+
 def test_an_approval_that_ran_out_before_the_release_is_worth_nothing(stage, agent):
     value = fresh()
     parked = stage.call(agent, "careful", value, key=value)
