@@ -15,7 +15,7 @@ import orjson
 from django.conf import settings
 from django.db import connections, transaction
 
-from audit import crash, keyfiles, keys, log, publisher, rotation, sequencer, verify
+from audit import keyfiles, keys, log, publisher, rotation, sequencer, verify
 from audit.refusal import Refusal
 
 ACKNOWLEDGED = "audit.loss.acknowledged"
@@ -58,11 +58,12 @@ def begin_epoch(
     coming = _coming(workspace)
     with transaction.atomic(using=using):
         _record(workspace, loss, size, coming, actor, now, correlation_id, using)
-    crash.point("audit.losses.recorded")
     # The first checkpoint of the new key has to cover the record: so it is in the tree before the key is in its place.
     sequencer.drain(workspace, using=using)
     with publisher.alone(workspace, using=using):
-        _change_over(workspace, loss, coming, using)
+        _change_over(workspace, coming)
+    # Only now: as long as the old key is there, the publisher has to go on refusing.
+    settle_copy(workspace, using=using)
     return coming
 
 
@@ -125,22 +126,27 @@ def _record(
     )
 
 
-def _change_over(workspace: UUID, loss: Loss, coming: keys.SigningKey, using: str) -> None:
-    """Put the new key in its place, and keep the old checkpoint beside: it is evidence, and nothing is compared to it.
+def settle_copy(workspace: UUID, *, using: str = "default") -> None:
+    """Lay a copy aside whose records were acknowledged to be lost, and compare with the database's last one instead.
 
-    The key comes last: until then the publisher goes on refusing.
+    The copy stays beside, as evidence. Does nothing unless the log is in a later epoch.
     """
-    rotation.next_path(workspace).unlink(missing_ok=True)
-    rotation.list_public(f"checkpoint-{workspace}", coming.public)
-    if loss.what == "records":
-        place = publisher.copy_path(workspace)
-        if loss.note:
-            keyfiles.write_once(place.with_name(f"{workspace}.lost-{coming.id}.note"), loss.note, mode=0o644)
+    place = publisher.copy_path(workspace)
+    note = place.read_text(encoding="utf-8") if place.exists() else ""
+    if note not in acknowledged(workspace, using=using):
+        return
+    with publisher.alone(workspace, using=using):
+        keyfiles.write_once(place.with_name(f"{workspace}.lost-{note.splitlines()[1]}.note"), note, mode=0o644)
         last = publisher.last_row(workspace, using=using)
         if last is None:
-            place.unlink(missing_ok=True)
+            place.unlink()
         else:
             keyfiles.replace(place, last, mode=0o644)
-    crash.point("audit.losses.listed")
+
+
+def _change_over(workspace: UUID, coming: keys.SigningKey) -> None:
+    """Put the new key in its place. The old one signs nothing from here on."""
+    rotation.next_path(workspace).unlink(missing_ok=True)
+    rotation.list_public(f"checkpoint-{workspace}", coming.public)
     waiting = Path(settings.PLACET_KEYS) / f"checkpoint-{workspace}.epoch"
     waiting.replace(waiting.with_suffix(".key"))

@@ -104,6 +104,8 @@ def accept(evidence: Evidence, terms: Terms, *, by: Person, now: datetime, corre
             continue
         key = losses.begin_epoch(workspace, loss, actor=by.actor, **how)
         done.append(f"log {workspace} goes on in a new epoch; its key, for the auditors:\n{key.public}")
+    for one in reports:
+        losses.settle_copy(one.finding.workspace)
     _publish()
     if entrance.shut():
         entrance.open()
