@@ -112,6 +112,7 @@ def _prepare(tool_port: int = 0) -> None:
     launchers.write_text(f'[endpoints.bench]\nurl = "http://127.0.0.1:{tool_port}/mcp"\n')
     os.environ |= {
         "PLACET_HOME": str(home),
+        "PLACET_LOG_LEVEL": "warning",
         "PLACET_LAUNCHERS": str(launchers),
         "PLACET_EGRESS_ALLOW": f"127.0.0.1:{tool_port}",
         "PORT": str(port),
