@@ -1,6 +1,7 @@
 """HTTP addresses of this deployment: what an endpoint's name stands for, who may use it, and with which secrets."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Literal
 from uuid import UUID
 
@@ -54,7 +55,7 @@ class Endpoint(BaseModel):
                 raise ValueError(f"{header!r} is no header that can be set here")
         return headers
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Changes when the operator edits the endpoint: connections of the old text are not used any more."""
         return canonical.sha256(self.model_dump(mode="json"))

@@ -4,6 +4,7 @@ A stdio server is code execution, so a contract names a launcher and only the op
 """
 
 import shutil
+from functools import cached_property
 from typing import Literal
 
 from django.conf import settings
@@ -60,7 +61,7 @@ class Launcher(BaseModel):
             raise ValueError("a tool server does not run as root by name; use self if you mean the gateway's own user")
         return user
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Changes when the operator edits the launcher: a running child of the old text is not used any more."""
         return canonical.sha256(self.model_dump(mode="json"))
