@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connections
+from django.db.backends.utils import CursorWrapper
 
 from audit import canonical, events, tree, vault, verify
 from audit.prepared import Prepared
@@ -16,10 +17,8 @@ from audit.uuid7 import uuid7
 
 LONGEST_BODY = 65_535  # an entry of c2sp.org/tlog-tiles has a 16-bit length
 _ACTOR = re.compile(r"(person|credential|system):[A-Za-z0-9._-]{1,100}")
-_INSERT = Prepared(
-    "INSERT INTO audit_record (id, workspace, event, actor, correlation_id, body, leaf_hash) "
-    "VALUES (%s, %s, %s, %s, %s, %s, %s)"
-)
+PARAMETERS = 11  # of a draft, as the functions of migration 0009 take them; in its order
+_APPEND = Prepared(f"SELECT audit_append({', '.join(['%s'] * PARAMETERS)})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +70,34 @@ class _Committed(NamedTuple):
     value: bytes
 
 
+class Draft(NamedTuple):
+    """A record that is made but not appended. What it commits to is sealed when it is."""
+
+    entry: Entry
+    actor: str
+    correlation_id: str
+    values: tuple[vault.Value, ...]
+
+    def parameters(self, cursor: CursorWrapper) -> list[Any]:
+        """Return the PARAMETERS of audit_insert and audit_append, the values sealed with the keys of this moment.
+
+        A function of the database that calls audit_insert, together with the change that the record tells of, is a
+        transaction of its own. It first asks audit_kept, and if that says no, `forget` and seal again. Once it is
+        done, say that it is `appended`.
+        """
+        entry = self.entry
+        row = [entry.id, entry.workspace, entry.event, self.actor, self.correlation_id, entry.body, entry.leaf_hash]
+        return [*row, *vault.seal(cursor, entry.workspace, self.values)]
+
+    def appended(self, *, using: str = "default") -> None:
+        """Note the commit: of the caller's transaction once it comes, or of the statement that has just succeeded."""
+        connections[using].on_commit(self.entry.commit.note)
+
+    def forget(self) -> None:
+        """Forget the keys of the values: a subject was erased meanwhile."""
+        vault.forget(self.entry.workspace, self.values)
+
+
 def append(
     event: str,
     *,
@@ -95,6 +122,30 @@ def append(
     connection = connections[using]
     if not connection.in_atomic_block:
         raise RuntimeError("A record is appended in the transaction of the change that it records.")
+    made = draft(
+        event, workspace=workspace, actor=actor, correlation_id=correlation_id, now=now, subjects=subjects, data=data
+    )
+    with connection.cursor() as cursor:
+        for _ in range(vault.TRIES):
+            cursor.execute(_APPEND, made.parameters(cursor))
+            if cursor.fetchone()[0] is True:
+                made.appended(using=using)
+                return made.entry
+            made.forget()
+    raise RuntimeError(vault.BEING_ERASED)
+
+
+def draft(
+    event: str,
+    *,
+    workspace: UUID,
+    actor: str,
+    correlation_id: str,
+    now: datetime,
+    subjects: Mapping[str, str] | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> Draft:
+    """Make a record for a statement of the caller's that appends it. As `append`; nothing is written."""
     events.require(event)
     if not _ACTOR.fullmatch(actor):
         raise ValueError(f"{actor!r} is no actor: expected person:, credential: or system:.")
@@ -117,16 +168,9 @@ def append(
         raise ValueError(
             f"The record of {event} has {len(body)} bytes; at most {LONGEST_BODY} fit. Seal what is large."
         )
-    leaf_hash, commit = tree.leaf(body), Commit()
-    connection.on_commit(commit.note)
-    row = (record_id, workspace, event, actor, correlation_id, body, leaf_hash)
-    with connection.cursor() as cursor:
-        if values:
-            kept = [vault.Value(record_id, one.path, one.subject, one.nonce + one.value) for one in values]
-            vault.put(cursor, workspace, kept, beside=(_INSERT, row))
-        else:
-            cursor.execute(_INSERT, row)
-    return Entry(record_id, event, body, leaf_hash, now, workspace, commit)
+    kept = tuple(vault.Value(record_id, one.path, one.subject, one.nonce + one.value) for one in values)
+    entry = Entry(record_id, event, body, tree.leaf(body), now, workspace, Commit())
+    return Draft(entry, actor, correlation_id, kept)
 
 
 def moment(at: datetime) -> str:

@@ -44,7 +44,7 @@ def disclose(record: UUID, path: str, *, using: str = "default") -> bytes:
 def seal_blob(value: JSON, *, workspace: UUID, subject: str, using: str = "default") -> UUID:
     """Keep `value`, encrypted and erasable with `subject`; return the id that opens it."""
     with connections[using].cursor() as cursor:
-        return vault.put(cursor, workspace, [vault.Value(None, "", subject, canonical.dumps(value))])[0]
+        return vault.put(cursor, workspace, vault.Value(None, "", subject, canonical.dumps(value)))
 
 
 def open_blob(blob: UUID, *, using: str = "default") -> JSON:

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
@@ -25,12 +25,13 @@ from audit.uuid7 import uuid7
 NONCE = 32
 _IV = 12
 _MOST_CACHED = 10_000
-_ROW = "(%s::uuid, %s::text, %s::uuid, %s::bytea)"
-_FEW = 8  # values of one statement, for which each connection keeps a plan
 _FIND_KEY = Prepared("SELECT id, wrapped FROM audit_valuekey WHERE workspace = %s AND subject = ANY (%s::bytea[])")
-
-# A statement and its parameters.
-Statement = tuple[str, Sequence[Any]]
+TRIES = 3
+BEING_ERASED = "A value could not be sealed: its subject is being erased."
+_KEEP = Prepared(
+    "INSERT INTO audit_sealedvalue (id, workspace, record, path, key, box) "
+    "SELECT %s, %s, NULL, '', k.id, %s FROM audit_valuekey k WHERE k.id = %s"
+)
 
 
 class DataKey(NamedTuple):
@@ -42,10 +43,7 @@ class DataKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A value to keep. `record` and `path`: where a record commits to it, or None and ''; `plain`: its bytes.
-
-    Those that are kept together are of one record.
-    """
+    """A value to keep. `record` and `path`: where a record commits to it, or None and ''; `plain`: its bytes."""
 
     record: UUID | None
     path: str
@@ -57,53 +55,49 @@ class Value:
 _cache: dict[tuple[UUID, bytes], DataKey] = {}
 
 
-def put(cursor: CursorWrapper, workspace: UUID, values: Sequence[Value], *, beside: Statement = ("", ())) -> list[UUID]:
-    """Keep `values`; return their ids.
+class Sealing(NamedTuple):
+    """Sealed values, column by column."""
 
-    :param beside: the INSERT of their record, which goes to the database in the same statement.
-    :raises RuntimeError: if their subject is erased again and again meanwhile.
-    """
-    ids = [uuid7() for _ in values]
-    missing = dict(zip(ids, values, strict=True))
+    ids: list[UUID]
+    paths: list[str]
+    keys: list[UUID]
+    boxes: list[bytes]
+
+
+def seal(cursor: CursorWrapper, workspace: UUID, values: Sequence[Value]) -> Sealing:
+    """Seal `values` with the keys of their subjects. Nothing is kept yet."""
+    sealed = Sealing([], [], [], [])
     tags = {subject: _tags(workspace, subject) for subject in {value.subject for value in values}}
     ivs = secrets.token_bytes(_IV * len(values))
-    for _ in range(3):
-        rows: list[Any] = [*(beside[1] or (workspace, values[0].record))]
-        for at, (value_id, value) in enumerate(missing.items()):
-            key = _data_key(cursor, workspace, tags[value.subject])
-            iv = ivs[at * _IV : (at + 1) * _IV]
-            box = iv + key.cipher.encrypt(iv, value.plain, _place(value_id, workspace, value.record, value.path))
-            rows += (value_id, value.path, key.id, box)
-        cursor.execute(_insert(len(missing), beside[0]), rows)
-        if cursor.rowcount == len(missing):
-            return ids
-        for (value_id,) in cursor.fetchall():
-            del missing[value_id]
-        # Erased by another process: what is left is sealed anew, under a new key.
-        for value in missing.values():
-            _cache.pop((workspace, tags[value.subject][0]), None)
-        beside, ivs = ("", ()), secrets.token_bytes(_IV * len(missing))
-    raise RuntimeError("A value could not be sealed: its subject is being erased.")
+    for at, value in enumerate(values):
+        key = _data_key(cursor, workspace, tags[value.subject])
+        value_id, iv = uuid7(), ivs[at * _IV : (at + 1) * _IV]
+        box = iv + key.cipher.encrypt(iv, value.plain, _place(value_id, workspace, value.record, value.path))
+        sealed.ids.append(value_id)
+        sealed.paths.append(value.path)
+        sealed.keys.append(key.id)
+        sealed.boxes.append(box)
+    return sealed
 
 
-@cache
-def _few(count: int, beside: str) -> Prepared:
-    return Prepared(_text(count, beside))
+def forget(workspace: UUID, values: Sequence[Value]) -> None:
+    """Forget the keys of the subjects of `values`: one of them was erased."""
+    for value in values:
+        _cache.pop((workspace, _tags(workspace, value.subject)[0]), None)
 
 
-def _insert(count: int, beside: str) -> str:
-    """Return the statement that keeps `count` values whose keys are there, and tells which."""
-    return _few(count, beside) if count <= _FEW else _text(count, beside)
+def put(cursor: CursorWrapper, workspace: UUID, value: Value) -> UUID:
+    """Keep a value that belongs to no record; return its id.
 
-
-def _text(count: int, beside: str) -> str:
-    record = f"{beside} RETURNING workspace, id" if beside else "SELECT %s::uuid, %s::uuid"
-    # A subquery for each, not a join: a plan made while there were few keys must not read all of them for ever.
-    return (
-        f"WITH r (workspace, id) AS ({record}) INSERT INTO audit_sealedvalue (id, workspace, record, path, key, box) "  # noqa: S608 - constants
-        f"SELECT v.id, r.workspace, r.id, v.path, v.key, v.box FROM r, (VALUES {', '.join([_ROW] * count)}) "
-        "AS v (id, path, key, box) WHERE (SELECT true FROM audit_valuekey k WHERE k.id = v.key) RETURNING id"
-    )
+    :raises RuntimeError: if its subject is erased again and again meanwhile.
+    """
+    for _ in range(TRIES):
+        ids, _paths, keys_used, boxes = seal(cursor, workspace, [value])
+        cursor.execute(_KEEP, [ids[0], workspace, boxes[0], keys_used[0]])
+        if cursor.rowcount:
+            return ids[0]
+        forget(workspace, [value])
+    raise RuntimeError(BEING_ERASED)
 
 
 @cache
@@ -194,7 +188,7 @@ def _data_key(cursor: CursorWrapper, workspace: UUID, tags: list[bytes]) -> Data
         )
         if cursor.rowcount:  # else another process was quicker
             return _keep(workspace, tag, key_id, raw)
-    raise RuntimeError("A value could not be sealed: its subject is being erased.")
+    raise RuntimeError(BEING_ERASED)
 
 
 def _keep(workspace: UUID, tag: bytes, key_id: UUID, raw: bytes) -> DataKey:

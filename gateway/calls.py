@@ -1,6 +1,7 @@
 """The states of a call and of its attempts. Each move and its record commit together."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -8,6 +9,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
 
 from audit import crash, log, receipts
 from audit.canonical import JSON
@@ -19,10 +21,11 @@ from gateway.facts import Facts
 from gateway.reasons import PASSING, deny
 from registry import resolve
 
+_TRIES = 3  # at sealing values whose subject is erased meanwhile
 GRACE_SECONDS = 5  # between the end of a call's deadline and the moment when its outcome counts as unknown
-# Functions of migrations 0012 and 0013. What the first one returns says why nothing was changed.
-_DECIDE = Prepared(f"SELECT gateway_decide({', '.join(['%s'] * 30)})")
-_FINISH = Prepared(f"SELECT gateway_finish({', '.join(['%s'] * 10)})")
+# Functions of migration 0015: what changes, and the record of it. They return why nothing was changed, or null.
+_DECIDE = Prepared(f"SELECT gateway_decide({', '.join(['%s'] * (29 + log.PARAMETERS))})")
+_FINISH = Prepared(f"SELECT gateway_finish({', '.join(['%s'] * (9 + log.PARAMETERS))})")
 _LOSE = """
 UPDATE gateway_call SET state = 'unknown', code = 'outcome_unknown', fence = fence + 1, outcome_record = %s
 WHERE id = %s AND fence = %s AND state = 'decided' AND lease_until <= clock_timestamp()
@@ -86,33 +89,32 @@ def finish(
     """
     claim, at = facts.claim, facts.resolved
     event = {"completed": "gateway.call.completed", "failed": "gateway.call.failed", "unknown": "gateway.call.lost"}
-    with transaction.atomic(), connection.cursor() as cursor:
+    made = log.draft(
+        event[state],
+        workspace=facts.principal.workspace,
+        actor=facts.principal.actor,
+        correlation_id=facts.request.correlation_id,
+        now=facts.now,
+        subjects={"call": str(claim.id), "session": str(at.session.id), "tool": at.contract.digest},
+        data={
+            "attempt": claim.number,
+            "state": state,
+            "code": code,
+            "labels": sorted(labels),
+            "usage": {"tokens": usage.tokens, "cost_micro_usd": usage.cost_micro_usd} if usage else None,
+            "duration_ms": duration_ms,
+            **({"fallback": fallback} if fallback else {}),
+            "outcome": log.Sealed(dict(outcome), facts.subject),
+        },
+    )
+    used: Sequence[Any] = usage if usage is not None else (None, None)
+    ended: list[Any] = [claim.id, claim.fence, claim.number, state, code, again, fallback, *used]
+    with _together(bool(labels)), connection.cursor() as cursor:
         sessions.label(cursor, at.session.root, labels, call=claim.id)
-        entry = log.append(
-            event[state],
-            workspace=facts.principal.workspace,
-            actor=facts.principal.actor,
-            correlation_id=facts.request.correlation_id,
-            now=facts.now,
-            subjects={"call": str(claim.id), "session": str(at.session.id), "tool": at.contract.digest},
-            data={
-                "attempt": claim.number,
-                "state": state,
-                "code": code,
-                "labels": sorted(labels),
-                "usage": {"tokens": usage.tokens, "cost_micro_usd": usage.cost_micro_usd} if usage else None,
-                "duration_ms": duration_ms,
-                **({"fallback": fallback} if fallback else {}),
-                "outcome": log.Sealed(dict(outcome), facts.subject),
-            },
-        )
-        used: Sequence[Any] = usage if usage is not None else (None, None)
-        ended: list[Any] = [claim.id, claim.fence, claim.number, state, code, again, fallback, entry.id]
-        cursor.execute(_FINISH, [*ended, *used])
-        if cursor.fetchone()[0] is not True:
+        if _change(cursor, _FINISH, ended, made) is not None:
             raise Overtaken
     crash.point("gateway.completed")
-    return receipts.issue(entry)
+    return receipts.issue(made.entry)
 
 
 def lose(call: UUID, *, fence: int, actor: str, correlation_id: str, now: datetime | None = None) -> bool:
@@ -193,27 +195,28 @@ def _decide(facts: Facts, decision: Decision, seconds: float) -> Decided:
     verdict = _verdict(facts, decision)
     code = "" if verdict == "allow" else _code(decision, verdict)
     again = verdict == "deny" and (decision.failure is not None or code in PASSING)
-    with transaction.atomic(), connection.cursor() as cursor:
+    made = evidence.decided(facts, decision, verdict, code)
+    labels = evidence.labels(decision) if verdict == "allow" else []
+    more = approval is not None or verdict == "hold" or decision.difference is not None or bool(labels or facts.tokens)
+    hold = None
+    with _together(more), connection.cursor() as cursor:
         if decision.allow and approval is not None and not holds.lock(cursor, approval):
             raise _Refused("hold_void")
-        entry = evidence.append_decided(facts, decision, verdict, code)
-        hold = None
+        evidence.append_difference(facts, decision)
         if approval is not None and (not again or code == "hold_void"):
             used = holds.consume(cursor, approval, "released" if verdict == "allow" else "void")
             if verdict == "allow" and not used:
                 raise Overtaken  # it was locked and looked at: this cannot be, and must not pass if it is
         if verdict == "hold":
-            hold = holds.park(cursor, facts, decision, entry.id)
+            hold = holds.park(cursor, facts, decision, made.entry.id)
         # The gate comes last of our locks: nobody behind it waits for a row of ours.
         state = {"allow": "decided", "deny": "denied", "hold": "parked"}[verdict]
         moved: list[Any] = [claim.id, claim.fence, claim.number, uuid7(), state, verdict, code, again]
-        ran: list[Any] = [facts.effect, *_digests(facts)]
+        ran: list[Any] = [facts.effect, *_digests(facts), approval.id if approval else None]
         said: list[Any] = [facts.answered.decision_id if facts.answered else "", _gist(facts)]
-        held: list[Any] = [entry.id, approval.id if approval else None]
-        lasts: list[Any] = [seconds + GRACE_SECONDS, _window(facts)]
         counted = facts.budget if facts.reserved is not None else None
-        cursor.execute(_DECIDE, [*_gate(facts, decision), *moved, *ran, *held, *said, *lasts, counted])
-        refused = cursor.fetchone()[0]
+        lasts: list[Any] = [seconds + GRACE_SECONDS, _window(facts), counted]
+        refused = _change(cursor, _DECIDE, [*_gate(facts, decision), *moved, *ran, *said, *lasts], made)
         if refused == "overtaken":
             raise Overtaken
         if refused is not None:
@@ -222,10 +225,28 @@ def _decide(facts: Facts, decision: Decision, seconds: float) -> Decided:
         if verdict == "allow" and approval is not None and not holds.backed(approval):
             raise _Refused("hold_void")
         if verdict == "allow":
-            sessions.label(cursor, facts.resolved.session.root, evidence.labels(decision), call=claim.id)
+            sessions.label(cursor, facts.resolved.session.root, labels, call=claim.id)
             tokens.keep(cursor, facts)
     crash.point("gateway.decided")
-    return Decided(verdict, decision, code, again, receipts.issue(entry), hold)
+    return Decided(verdict, decision, code, again, receipts.issue(made.entry), hold)
+
+
+def _together(more: bool) -> AbstractContextManager[object]:
+    """Open a transaction if more than one statement changes something: a single one is a transaction by itself."""
+    return transaction.atomic() if more else nullcontext()
+
+
+def _change(cursor: CursorWrapper, statement: Prepared, given: list[Any], made: log.Draft) -> str | None:
+    """Execute a function that changes something and appends the record of it; return why it did not, or None."""
+    for _ in range(_TRIES):
+        cursor.execute(statement, [*given, *made.parameters(cursor)])
+        refused: str | None = cursor.fetchone()[0]
+        if refused is None:
+            made.appended()
+        if refused != "erased":
+            return refused
+        made.forget()
+    raise RuntimeError("A value could not be sealed: its subject is being erased.")
 
 
 def _gate(facts: Facts, decision: Decision) -> list[Any]:

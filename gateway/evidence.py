@@ -8,37 +8,16 @@ from gateway.decision import Decision
 from gateway.facts import Facts
 
 
-def append_decided(facts: Facts, decision: Decision, verdict: str, code: str) -> log.Entry:
-    """Append the record of a decision to the trail, in the caller's transaction; and of engines that differed."""
-    request, release, contract, claim = facts.request, facts.release, facts.contract, facts.claim
-    subjects = {"call": str(claim.id)}
-    if request.instead_of is not None:
-        subjects["instead_of"] = str(request.instead_of)
-    if request.compensates is not None:
-        subjects["compensates"] = str(request.compensates)
-    if facts.session is not None:
-        subjects["session"] = str(facts.session.id)
-    if release is not None:
-        subjects |= {"release": release.digest, "policy": release.policy, "baseline": release.baseline}
-    if contract is not None:
-        subjects["tool"] = contract.digest
-    if decision.difference is not None:
-        log.append(
-            "gateway.pdp.differed",
-            workspace=facts.principal.workspace,
-            actor="system:pdp",
-            correlation_id=request.correlation_id,
-            now=facts.now,
-            subjects=subjects,
-            data={"environment": facts.principal.environment, "attempt": claim.number, **decision.difference},
-        )
-    return log.append(
+def decided(facts: Facts, decision: Decision, verdict: str, code: str) -> log.Draft:
+    """Return the record of a decision, for the statement that decides."""
+    claim, request = facts.claim, facts.request
+    return log.draft(
         "gateway.call.decided",
         workspace=facts.principal.workspace,
         actor=facts.principal.actor,
         correlation_id=request.correlation_id,
         now=facts.now,
-        subjects=subjects,
+        subjects=_subjects(facts),
         data={
             "attempt": claim.number,
             "kind": request.kind,
@@ -60,6 +39,36 @@ def append_decided(facts: Facts, decision: Decision, verdict: str, code: str) ->
             **_sealed(facts, decision),
         },
     )
+
+
+def append_difference(facts: Facts, decision: Decision) -> None:
+    """Append the record of engines that differed, in the caller's transaction; nothing if they did not."""
+    if decision.difference is not None:
+        log.append(
+            "gateway.pdp.differed",
+            workspace=facts.principal.workspace,
+            actor="system:pdp",
+            correlation_id=facts.request.correlation_id,
+            now=facts.now,
+            subjects=_subjects(facts),
+            data={"environment": facts.principal.environment, "attempt": facts.claim.number, **decision.difference},
+        )
+
+
+def _subjects(facts: Facts) -> dict[str, str]:
+    request, release = facts.request, facts.release
+    subjects = {"call": str(facts.claim.id)}
+    if request.instead_of is not None:
+        subjects["instead_of"] = str(request.instead_of)
+    if request.compensates is not None:
+        subjects["compensates"] = str(request.compensates)
+    if facts.session is not None:
+        subjects["session"] = str(facts.session.id)
+    if release is not None:
+        subjects |= {"release": release.digest, "policy": release.policy, "baseline": release.baseline}
+    if facts.contract is not None:
+        subjects["tool"] = facts.contract.digest
+    return subjects
 
 
 def _sealed(facts: Facts, decision: Decision) -> dict[str, Any]:

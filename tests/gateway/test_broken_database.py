@@ -1,6 +1,7 @@
 """The database goes away in the middle of a call: nothing runs unrecorded, and what is not on record is not told."""
 
 import pytest
+from django.db import transaction
 
 from audit.refusal import Refusal
 from gateway import attributes, calls
@@ -23,6 +24,8 @@ def test_a_connection_lost_before_the_decision_refuses_the_call(stage, agent, mo
 
 def test_a_decision_whose_commit_was_lost_in_silence_executes_nothing(stage, agent, monkeypatch):
     value = fresh()
+    # As if the decision put a label on the session: then more than one statement makes a transaction.
+    monkeypatch.setattr(calls, "_together", lambda more: transaction.atomic())
     monkeypatch.setattr(calls.tokens, "keep", lambda cursor, facts: trails.lose_commit())
     with pytest.raises(Refusal) as refused:
         stage.call(agent, "put", value, key=value)

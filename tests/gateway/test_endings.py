@@ -65,7 +65,7 @@ def test_a_hold_whose_approver_is_none_any_more_while_it_is_released_is_void(lea
     hold = Hold.objects.get(pk=parked.hold)
     holds.approve(hold.pk, approver=stage.people["bob"], digest=hold.digest, **stage.build.how)
     # Until here they were looked at, and from here on nobody asked again.
-    meanwhile(lambda: acts[what]("bob"), at=(evidence, "append_decided"))
+    meanwhile(lambda: acts[what]("bob"), at=(evidence, "append_difference"))
     outcome = pep.release(hold.pk, now=stage.now)
     assert (outcome.status, outcome.code) == ("denied", "hold_void")
     assert effects(value) == []
