@@ -45,7 +45,7 @@ class Place:
     def __init__(self, *, migrated=True):
         self.home = Path(tempfile.mkdtemp(prefix="placet-recovery-"))
         self.home.chmod(0o711)
-        self.port = _free_port()
+        self.port, self.database = _free_port(), "placet"
         self.server = None
         if migrated:
             subprocess.run(["cp", "-a", f"{embedded._template()}/.", str(self.home)], check=True)
@@ -60,9 +60,12 @@ class Place:
 
     # The database, as an operator and as fate treat it.
 
-    def up(self):
-        """Start the database."""
-        self.server = embedded._start(self.home)
+    def up(self, **settings):
+        """Start the database, with further settings of the server."""
+        password = Environment(placet_home=self.home).secret("database_superuser")
+        self.server = postgres.start(
+            self.home, self.home / "sockets", superuser_password=password, settings=embedded.FAST | settings
+        )
         return self
 
     def up_new(self):
@@ -136,7 +139,7 @@ class Place:
             "database_superuser" if role == "postgres" else f"database_{role}"
         )
         user = role if role == "postgres" else f"placet_{role}"
-        info = postgres.conninfo(self.home / "sockets", user=user, password=secret, dbname="placet")
+        info = postgres.conninfo(self.home / "sockets", user=user, password=secret, dbname=self.database)
         with psycopg.connect(info, autocommit=True) as connection:
             cursor = connection.execute(statement, values)
             return cursor.fetchall() if cursor.description else []
