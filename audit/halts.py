@@ -23,6 +23,11 @@ class Halt(NamedTuple):
     detail: str
     since: datetime
 
+    @property
+    def broken(self) -> bool:
+        """Whether the tree does not continue what was published."""
+        return self.code in BROKEN
+
 
 def standing(*, using: str = "default") -> list[Halt]:
     """Return every log that is refused now, the longest first."""
@@ -31,12 +36,12 @@ def standing(*, using: str = "default") -> list[Halt]:
         return [Halt(*row) for row in cursor.fetchall()]
 
 
-def broken(workspace: UUID, *, using: str = "default") -> str | None:
-    """Return why the log's tree does not continue what was published; None if it does, as far as is known."""
+def of(workspace: UUID, *, using: str = "default") -> Halt | None:
+    """Return why a log is not signed; None if it is, as far as is known."""
     with connections[using].cursor() as cursor:
-        cursor.execute("SELECT code FROM audit_halt WHERE workspace = %s", [workspace])
+        cursor.execute("SELECT workspace, code, detail, since FROM audit_halt WHERE workspace = %s", [workspace])
         row = cursor.fetchone()
-    return row[0] if row and row[0] in BROKEN else None
+    return Halt(*row) if row else None
 
 
 def keep(refused: Mapping[UUID, tuple[str, str]], looked_at: Iterable[UUID], *, using: str = "default") -> None:

@@ -69,7 +69,8 @@ def _state(workspace: UUID) -> tuple[float, str | None]:
     with _lock:
         at, behind, why = _read.get(workspace, (float("-inf"), 0.0, None))
     if time.monotonic() - at > KEPT_SECONDS:
-        behind, why = lag.seconds(workspace), halts.broken(workspace)
+        halt = halts.of(workspace)
+        behind, why = lag.seconds(workspace), halt.code if halt and halt.broken else None
         with _lock:
             _read[workspace] = (time.monotonic(), behind, why)
     return behind, why

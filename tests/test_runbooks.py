@@ -15,8 +15,8 @@ from tests.matrix import ROWS
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs/operations"
-PAGES = sorted(FOLDER.glob("*.md"))
-RUNBOOKS = [page for page in PAGES if "## Symptom" in page.read_text()]
+RUNBOOKS = [page for page in sorted(FOLDER.glob("*.md")) if "## Symptom" in page.read_text()]
+PAGES = [FOLDER / "README.md", FOLDER / "keys.md", *RUNBOOKS]
 APPS = ("audit", "registry", "gateway", "agents", "operations", "config")
 # What the system has, which nobody checks here.
 PLAIN = {"cat", "ls", "rm", "tail", "date", "timedatectl", "curl", "make"}
@@ -24,6 +24,32 @@ UUID = "00000000-0000-7000-8000-000000000000"
 PLACEHOLDERS = {"WORKSPACE": UUID, "ID": UUID, "SIZE": "12", "SLUG": "acme", "NUMBER": "3"}
 BLOCK = re.compile(r"^( *)```(?:sh)?\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
 SECTIONS = ["Symptom", "Check", "Act", "Verify", "Do not"]
+
+
+# In which test the failure of each runbook is produced for real, and what the page tells to do is done.
+PRODUCED = {
+    "agent-wild": "tests/cli/test_commands.py::test_a_stop_is_set_listed_and_lifted",
+    "broker": "tests/faults/test_kills.py::test_a_run_finishes_after_the_broker_was_killed_with_all_its_messages",
+    "bundle-refused": "tests/gateway/test_key_rotation.py",
+    "checkpoint-key": "tests/recovery/test_set_back.py::test_a_lost_signing_key_begins_a_new_epoch_that_loses_nothing",
+    "clock": "tests/config/test_health.py::"
+    "test_a_machine_whose_clock_is_off_is_not_ready_and_its_metric_says_by_how_much",
+    "credential-leaked": "tests/cli/test_api.py::test_a_leaked_credential_is_revoked_and_lost_factors_are_reset",
+    "database": "tests/test_error_shape.py::test_without_the_database_it_is_503_and_works_again_afterwards",
+    "lost-factor": "tests/registry/test_people.py",
+    "opa": "tests/gateway/test_pdp_opa.py::"
+    "test_a_server_that_is_stopped_or_hangs_allows_nothing_and_is_asked_again_afterwards",
+    "publisher-stopped": "tests/recovery/test_set_back.py::test_the_way_from_the_rollback_to_a_new_epoch",
+    "restore": "tests/recovery/test_backup.py::"
+    "test_restored_it_holds_all_that_was_acknowledged_before_it_and_lacks_what_came_after",
+    "stuck-runs": "tests/cli/test_api.py::test_a_dead_step_is_tried_again_and_its_run_waits_for_nobody",
+    "tools": "tests/cli/test_api.py::test_a_breaker_is_reset_and_its_alarm_ends",
+    "trail-behind": "tests/gateway/test_trail.py::"
+    "test_past_the_limit_tools_of_high_risk_wait_until_the_trail_is_signed",
+    "unknown-outcomes": "tests/cli/test_api.py::test_a_call_of_which_nobody_knows_is_settled_and_its_alarm_ends",
+    "upgrade": "tests/faults/test_kills.py::"
+    "test_an_upgrade_while_runs_are_in_flight_loses_none_and_old_exports_still_verify",
+}
 
 
 def commands():
@@ -175,6 +201,13 @@ def test_a_runbook_goes_from_the_sign_to_the_proof(page):
     headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
     assert [one for one in headings if one in SECTIONS] == SECTIONS
     assert re.search(r"^\| (metric|log|code|readyz|page) \|", text, re.MULTILINE)
+
+
+def test_the_failure_of_every_runbook_is_produced_in_some_test():
+    assert {page.stem for page in RUNBOOKS} == set(PRODUCED)
+    for place in PRODUCED.values():
+        path, _, name = place.partition("::")
+        assert not name or f"def {name}(" in (ROOT / path).read_text(), place
 
 
 def test_every_page_is_in_the_index_and_the_index_in_the_readme():

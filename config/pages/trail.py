@@ -11,6 +11,7 @@ from audit import (
     events,
     files,
     formats,
+    halts,
     inspections,
     jobs,
     proofs,
@@ -48,15 +49,17 @@ def show(request: HttpRequest, visit: Visit, refusal: Refusal | None = None) -> 
     narrow = records.Filter(event=given["event"] or None, correlation_id=given["correlation_id"] or None)
     state = records.state(workspace)
     checks = jobs.newest(workspace, inspections.KIND, limit=1)
+    halt = halts.of(workspace)
     context: dict[str, Any] = {
         "state": state,
+        "halt": halt,
         "check": inspections.last(workspace),
         "checking": next((job for job in checks if job.state in ("queued", "running")), None),
         "may_read_trail": True,
         "refusal": refusal,
     }
     moves = [(job.pk, job.state, job.done) for job in checks]
-    version = (state.size, state.pending, state.checkpoint and state.checkpoint.size, moves)
+    version = (state.size, state.pending, state.checkpoint and state.checkpoint.size, moves, halt and halt.code)
     if asked_part(request):
         return live(request, "audit/trail.html", STATE, context, name="trail-state", version=version)
     before = identity(request.GET.get("before", ""))

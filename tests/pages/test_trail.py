@@ -3,7 +3,7 @@
 import io
 from datetime import UTC, datetime
 
-from audit import jobs, publisher, records, sequencer, verify
+from audit import halts, jobs, publisher, records, sequencer, verify
 from tests.audit import trails
 from tests.pages.reading import actions, words
 
@@ -127,6 +127,16 @@ def test_a_check_asked_for_on_the_page_says_whether_the_log_is_whole(visitor, pe
     work()
     text = words(olga.get(there))
     assert "The log is not whole" in text and "tile 0/0 is wrong" in text
+
+
+def test_a_log_that_the_publisher_refuses_is_shown_as_such_until_it_is_signed_again(visitor, people, workspace):
+    integrate(workspace)
+    there = f"/w/{workspace.slug}/trail/"
+    halts.keep({workspace.pk: ("tree_shrunk", "")}, [workspace.pk], using="publisher")
+    text = words(visitor(people["dave"]).get(there))
+    assert "The publisher signs nothing of this log: tree_shrunk." in text and "Tools of high risk are refused" in text
+    integrate(workspace)
+    assert "signs nothing" not in words(visitor(people["dave"]).get(there))
 
 
 def test_only_the_part_that_moves_is_sent_again_and_only_when_it_moved(visitor, people, workspace):
