@@ -84,15 +84,17 @@ def _rates(installation: Any, site: Any, rounds: int, seconds: float) -> dict[st
     for number in range(rounds + 1):
         for which in ("on", "off") if number % 2 else ("off", "on"):
             measured = phases.Measured()
+            before = _log_cpu(installation)
             with _paused(installation) if which == "off" else _running():
                 phases.measure(phase, installation, site, measured, seconds=seconds)
+            spent = _log_cpu(installation) - before
             _drain()
             if number:  # the first round warms up
                 figures = measured.document()
                 rates[which].append(figures["per_second"])
                 cpu[which].append(report.server(figures))
                 if which == "on":
-                    log.append(sum(figures["cpu_ms"][name] for name in LOG))
+                    log.append(spent / measured.answered)
     ratios = [on / off for on, off in zip(rates["on"], rates["off"], strict=True)]
     return {
         "on_per_second": rates["on"],
@@ -104,6 +106,19 @@ def _rates(installation: Any, site: Any, rounds: int, seconds: float) -> dict[st
         "cpu_off_over_on": round(statistics.median(cpu["off"]) / statistics.median(cpu["on"]), 3),
         "log_cpu_ms_a_call": round(statistics.median(log), 2),
     }
+
+
+def _log_cpu(installation: Any) -> float:
+    """Return the CPU milliseconds that sequencer, publisher and their backends have used."""
+    from benchmarks import machine  # noqa: PLC0415
+
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pid FROM pg_stat_activity WHERE application_name IN ('placet sequencer', 'placet publisher')"
+        )
+        backends = {str(pid): pid for (pid,) in cursor.fetchall()}
+    roots = installation.roots()
+    return sum(machine.used({**backends, **{name: roots[name] for name in LOG}}).groups.values())
 
 
 @contextmanager

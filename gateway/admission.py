@@ -117,7 +117,7 @@ class Gate:
     def step_in(self) -> None:
         """Work again, before all who have not begun yet."""
         with self._lock:
-            if self._at_work < self.most_at_work and not self._coming_back:
+            if self._at_work < self.most_at_work:
                 self._at_work += 1
                 return
             called = threading.Event()
@@ -130,7 +130,7 @@ class Gate:
 
     def _fits(self, caller: Caller) -> bool:
         share = self.strangers if caller == STRANGER else self.share
-        free = self._in_hand < self.places and self._at_work < self.most_at_work and not self._coming_back
+        free = self._in_hand < self.places and self._at_work < self.most_at_work
         return free and self._held[caller[:2]] < share
 
     def _take(self, caller: Caller) -> None:

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from django.core.management import CommandError, call_command
 
-from audit import export, keys, log, receipts, records, sealed, verify
+from audit import canonical, export, keys, log, receipts, records, sealed, verify
 from audit.refusal import Refusal
 from tests.audit import trails
 
@@ -223,6 +223,27 @@ def test_a_record_line_is_the_body_that_was_hashed(workspace):
     assert header["workspace"] == str(workspace)
     bodies = [json.loads(line) for line in lines[1:-1]]
     assert [body["data"]["n"] for body in bodies] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "why"),
+    [
+        ("two records in one", lambda body: body + b"{}", "more than a record"),
+        ("white space after it", lambda body: body + b" ", "more than a record"),
+        ("another encoding", lambda body: body.decode().encode("utf-16"), "is not a record"),
+        ("no UTF-8", lambda body: body[:-1] + b"\xff}", "is not a record"),
+        ("a list", lambda body: b"[" + body + b"]", "is not a record"),
+    ],
+)
+def test_a_line_that_is_not_exactly_one_record_is_refused_even_under_the_right_signature(workspace, name, spoil, why):
+    """The log itself lies: its key signed what is in the tree, and that is no record."""
+    line = spoil(trails.append(workspace).body)
+    tree = verify.Tree()
+    tree.append(verify.leaf(line))
+    header = {"format": verify.EXPORT, "kind": "log", "workspace": str(workspace), "first": 0, "frontier": []}
+    header["checkpoint"] = trails.note(keys.checkpoint(workspace), 1, tree.root())
+    with pytest.raises(verify.NotVerified, match=why):
+        verify.verify_export(trails.file(canonical.dumps(header) + b"\n" + line + b"\n"), trails.evidence(workspace))
 
 
 def test_the_verifier_needs_nothing_but_the_standard_library():

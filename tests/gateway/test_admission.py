@@ -35,7 +35,7 @@ class Crowd:
     """Callers in threads of their own; each notes what came of it, in order."""
 
     def __init__(self, gate):
-        self.gate, self.told, self.threads = gate, [], []
+        self.gate, self.told, self.threads, self.displaced = gate, [], [], []
         self.gone = threading.Event()
 
     def send(self, caller, *, stay=False):
@@ -49,6 +49,8 @@ class Crowd:
         try:
             place = self.gate.enter(caller)
         except Full as full:
+            if full.why == "displaced":
+                self.displaced.append(self.threads.index(threading.current_thread()))
             self.told.append((caller, full.why))
             return
         with place.held():
@@ -141,6 +143,7 @@ def test_a_flood_gives_way_in_the_queue_to_whoever_has_fewer_waiting(crowd):
     one.send(ELSEWHERE)
     one.send(OTHER)
     assert one.told[1:] == [(FLOOD, "displaced")] * 2
+    assert one.displaced == [3, 2]  # who came last goes first
     # Now each has one waiting: nobody gives way any more.
     with pytest.raises(Full) as refused:
         one.gate.enter(OTHER._replace(agent="third"))
