@@ -58,6 +58,7 @@ screenshots: install ## Look at every page in a browser and keep pictures of it 
 .PHONY: chaos
 chaos: install ## Faults from a seed on the whole stack under load, then the invariants. PLACET_CHAOS_SEED, _FAULTS, _MINUTES, _KINDS.
 	@$(BIN)/python -m tests.chaos.program
+	@$(BIN)/pytest -q -s -m slow tests/audit/test_under_fire.py
 
 .PHONY: bench
 bench: install ## Measure, by hand, in minutes: the call path; or WHAT=trail, overload, pages.

@@ -99,8 +99,11 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _prepare(tool_port: int = 0) -> None:
-    """Choose a home, a port and the settings, for this process and all that it starts."""
+def _prepare(tool_port: int = 9) -> None:
+    """Choose a home, a port and the settings, for this process and all that it starts.
+
+    :param tool_port: of the tool server; the default is one where nobody answers.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

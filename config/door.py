@@ -24,7 +24,7 @@ Environ = dict[str, Any]
 Application = Callable[..., Iterable[bytes]]
 CALLS = "/api/v1/tool-calls/"
 # Answered at once whatever goes on, or bounded by themselves (PLACET_OPA_WAITERS).
-FREE = ("/livez", "/readyz", "/metrics", "/static/", "/opa/")
+FREE = ("/livez", "/readyz", "/metrics", "/static/", "/opa/bundles/")
 LONGEST_RETRY = 3  # seconds; spread, so that those who were turned away together do not come back together
 OVERLOADED = Refusal(
     "overloaded",

@@ -79,7 +79,7 @@ class Environment(BaseSettings):
     placet_decision_timeout_ms: int = Field(500, ge=10, le=10_000, description="Longest policy evaluation, ms.")
     placet_web_workers: int = Field(2, ge=1, le=64, description="Web server processes.")
     placet_web_threads: int = Field(
-        40, ge=8, le=512, description="Threads in each web server process: those of calls, of long polls and others."
+        44, ge=8, le=512, description="Threads in each web server process: those of calls, of long polls and others."
     )
     placet_web_connections: int = Field(
         512, ge=8, le=65_536, description="Connections of clients in each web server process, idle ones included."
@@ -94,7 +94,7 @@ class Environment(BaseSettings):
         4, ge=1, le=256, description="Calls that a process decides or records at once; the others are at their tool."
     )
     placet_calls_waiting: int = Field(
-        16, ge=0, le=256, description="Calls that wait for their turn in each web server process; more are refused."
+        12, ge=0, le=256, description="Calls that wait for their turn in each web server process; more are refused."
     )
     placet_calls_wait_ms: int = Field(
         1000, ge=0, le=30_000, description="Longest wait of a call for its turn, ms; past it, it is refused."

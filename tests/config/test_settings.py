@@ -40,9 +40,9 @@ def test_threads_that_calls_would_use_up_are_refused_and_no_secret_is_told(monke
     with pytest.raises(SystemExit) as stopped:
         read()
     assert "PLACET_WEB_THREADS must leave room" in str(stopped.value)
-    assert "set it to 38 or more" in str(stopped.value)
+    assert "set it to 34 or more" in str(stopped.value)
     assert "never-shown" not in str(stopped.value)
-    monkeypatch.setenv("PLACET_WEB_THREADS", "38")
+    monkeypatch.setenv("PLACET_WEB_THREADS", "34")
     assert read().other_requests == 4
 
 
