@@ -58,6 +58,7 @@ class Fire:
         self._written.set()
         for thread in others:
             thread.join()
+        connections.close_all()  # this thread's own were among the victims
         trails.publish(self.workspace)
 
     def _thread(self, work, *given):
