@@ -51,6 +51,10 @@ rego: ## Check every policy with OPA and Regal; without them, and without Go, sa
 conformance: install ## Every phase of schemathesis on the OpenAPI document (by hand; takes minutes).
 	@$(BIN)/pytest -q -m slow tests/test_openapi.py $(ARGS)
 
+.PHONY: races
+races: install ## The long races: histories of people, calls and budgets at once (by hand; takes minutes).
+	@$(BIN)/pytest -q -s -m slow tests/races $(ARGS)
+
 .PHONY: screenshots
 screenshots: install ## Look at every page in a browser and keep pictures of it in screenshots/.
 	@PLACET_SCREENSHOTS=1 $(BIN)/pytest -q tests/browser/test_pages.py $(ARGS)
