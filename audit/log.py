@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db import connections
 from django.db.backends.utils import CursorWrapper
 
-from audit import canonical, events, tree, vault, verify
+from audit import canonical, events, prepared, tree, vault, verify
 from audit.prepared import Prepared
 from audit.uuid7 import uuid7
 
@@ -87,7 +87,8 @@ class Draft(NamedTuple):
         """
         entry = self.entry
         row = [entry.id, entry.workspace, entry.event, self.actor, self.correlation_id, entry.body, entry.leaf_hash]
-        return [*row, *vault.seal(cursor, entry.workspace, self.values)]
+        sealed = vault.seal(cursor, entry.workspace, self.values)
+        return [*row, prepared.ids(sealed.ids), prepared.texts(sealed.paths), prepared.ids(sealed.keys), sealed.boxes]
 
     def appended(self, *, using: str = "default") -> None:
         """Note the commit: of the caller's transaction once it comes, or of the statement that has just succeeded."""

@@ -12,7 +12,7 @@ from uuid import UUID, uuid5
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
-from audit import canonical, crash
+from audit import canonical, crash, prepared
 from audit.canonical import JSON
 from audit.prepared import Prepared
 from audit.refusal import Refusal
@@ -30,7 +30,7 @@ WITH locked AS (
     SELECT id, calls, under_way, tokens, cost_micro_usd,
            ceil(extract(epoch FROM coalesce(waits_since, clock_timestamp()) - started_at) - waited_ms / 1000.0)::bigint
                AS seconds
-    FROM gateway_counter WHERE id = ANY(%(counters)s) ORDER BY id FOR UPDATE),
+    FROM gateway_counter WHERE id = ANY(%(counters)s::uuid[]) ORDER BY id FOR UPDATE),
 fits AS (
     SELECT count(*) = %(count)s
        AND bool_and(id <> %(budget)s OR (calls + %(first)s <= %(steps)s AND tokens + %(tokens)s <= %(most_tokens)s
@@ -40,7 +40,7 @@ fits AS (
 lazy AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)),
 leased AS (
     INSERT INTO gateway_lease (id, call, fence, counters, upstream, tokens, cost_micro_usd, until)
-    SELECT %(lease)s, %(call)s, %(fence)s, %(counters)s, %(upstream)s, %(tokens)s, %(cost)s,
+    SELECT %(lease)s, %(call)s, %(fence)s, %(counters)s::uuid[], %(upstream)s, %(tokens)s, %(cost)s,
            now() + %(lasts)s * interval '1 s'
     FROM fits, lazy WHERE ok),
 taken AS (
@@ -159,7 +159,7 @@ def reserve(
         "first": int(first),
         "tokens": want.tokens,
         "cost": want.cost_micro_usd,
-        "counters": sorted(scopes),
+        "counters": prepared.ids(sorted(scopes)),
         "count": len(scopes),
         "budget": run or session,
         "steps": budgets.get("steps", _NO_LIMIT),

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db import connections
 
-from audit import canonical
+from audit import canonical, prepared
 from audit.prepared import Prepared
 from audit.refusal import Refusal, not_found
 from registry import locks
@@ -121,7 +121,7 @@ def gate(release: Release, *, agent: str, tool: str) -> list[Any]:
     """
     parts = _cache.get((release.workspace, release.digest)) or _load(release.workspace, release.digest, None, "default")
     where = [locks.gate_key(release.workspace), release.workspace, release.environment_id, release.slot_id]
-    versions = [parts.always[0], [*parts.always, *parts.called.get(tool, ())]]
+    versions = [parts.always[0], prepared.ids([*parts.always, *parts.called.get(tool, ())])]
     return [*where, *versions, agent, tool, release.baseline]
 
 

@@ -5,7 +5,8 @@ import pytest
 from django.db import OperationalError, close_old_connections, connection
 from django.test.utils import CaptureQueriesContext
 
-from audit.prepared import Prepared
+from audit.prepared import Prepared, ids, texts
+from audit.uuid7 import uuid7
 from config.database import base
 
 _ANY = Prepared("SELECT %s::int + 1, pg_backend_pid()")
@@ -98,3 +99,11 @@ def test_a_kept_connection_is_not_asked_unless_it_lay_idle_for_long(fresh, monke
         begin_request()
         ask(_ANY, [1])
         assert len(asked) == times
+
+
+def test_arrays_are_read_as_they_were_given(fresh):
+    words = ["/data/plain", 'quo"te', "back\\slash", "{brace},comma", "", "NULL", "žluť \U0001f600", "a b"]
+    assert ask(Prepared("SELECT %s::text[]"), [texts(words)])[0] == words
+    some = [uuid7() for _ in range(3)]
+    assert ask(Prepared("SELECT %s::uuid[]"), [ids(some)])[0] == some
+    assert ask(Prepared("SELECT %s::uuid[], %s::text[]"), [ids([]), texts([])]) == ([], [])
