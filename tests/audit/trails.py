@@ -139,6 +139,6 @@ def file(content: bytes) -> io.BytesIO:
 
 def forget(workspace: UUID) -> None:
     """Remove everything of a log, past every trigger."""
-    for table in ("record", "pending", "leaf", "tile", "head", "checkpoint", "valuekey", "sealedvalue"):
+    for table in ("record", "pending", "leaf", "tile", "head", "checkpoint", "valuekey", "sealedvalue", "halt"):
         tamper(f"audit_{table}", f"DELETE FROM audit_{table} WHERE workspace = %s", workspace)
     publisher.copy_path(workspace).unlink(missing_ok=True)
