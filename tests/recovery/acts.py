@@ -34,6 +34,14 @@ def write(workspace, count):
     return {"receipts": [_append(workspace) for _ in range(int(count))]}
 
 
+def reveal(workspace):
+    """Open the sealed value of the newest record that has one."""
+    from audit import records, sealed
+
+    newest = records.newest(UUID(workspace), event="audit.subject.erased", limit=1)[0]
+    return {"value": sealed.open_value(newest.id, "/data/secret")}
+
+
 def load(workspace, file):
     """Append records in several threads until we are killed; each line of `file` is a receipt that was given out."""
     lock = threading.Lock()
@@ -71,7 +79,7 @@ def _append(workspace):
 
 def main(words):
     """Do what the words say, and tell what came of it."""
-    result = {"found": found, "write": write, "load": load}[words[0]](*words[1:])
+    result = {"found": found, "write": write, "load": load, "reveal": reveal}[words[0]](*words[1:])
     print(json.dumps(result), flush=True)
 
 

@@ -89,6 +89,8 @@ def nothing_enters_it_until_somebody_has_accepted_it(origin, restored):
     rows = restored.query("SELECT convert_from(body, 'UTF8') FROM audit_record WHERE event = 'audit.backup.restored'")
     assert [json.loads(body)["data"]["proven"] for (body,) in rows] == [True]
     assert restored.query("SELECT count(*) FROM registry_stop") == [(0,)]
+    # The keys of the other backup open what this one holds.
+    assert restored.act("reveal", origin.workspace) == {"value": "alice@example.com"}
     # It goes on: the log continues every checkpoint from before, under the same key.
     restored.act("write", origin.workspace, 2)
     newest = restored.seal()[origin.workspace]
