@@ -13,7 +13,7 @@ EVENTS = {
     "audit.key.retired": "Old halves of a key of the instance were dropped.",
     "audit.key.rewrapped": "The keys of sealed values were wrapped anew.",
     "audit.loss.acknowledged": "A person went on without records that were published, or without the key that signed.",
-    "audit.backup.restored": "A person accepted a database that was restored from a backup; the record says which.",
+    "audit.backup.restored": "A person accepted a database that came back, and what it lacks of what was promised.",
     "audit.subject.erased": "The key of a data subject's sealed values was destroyed; they can never be read again.",
 }
 

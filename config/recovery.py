@@ -91,8 +91,8 @@ def accept(evidence: Evidence, terms: Terms, *, by: Person, now: datetime, corre
     with transaction.atomic():
         for slug in _stop(stopped, terms.reason, by, now, correlation_id):
             done.append(f"{slug} is stopped; lift the stop when you have looked: placet stops list")
-        if restored is not None:
-            for one in reports:
+        for one in reports:
+            if restored is not None or not one.whole:
                 _record(one, restored, terms.reason, by, now, correlation_id)
     for one in reports:
         workspace = one.finding.workspace
@@ -167,7 +167,7 @@ def _stop(reports: Iterable[Report], reason: str, by: Person, now: datetime, cor
 
 
 def _record(
-    report: Report, restored: restoration.Restored, reason: str, by: Person, now: datetime, correlation_id: str
+    report: Report, restored: restoration.Restored | None, reason: str, by: Person, now: datetime, correlation_id: str
 ) -> None:
     finding = report.finding
     log.append(
@@ -177,8 +177,8 @@ def _record(
         correlation_id=correlation_id,
         now=now,
         data={
-            "backup": restored.at.isoformat(),
-            "size": restored.logs.get(finding.workspace, 0),
+            "backup": restored.at.isoformat() if restored else None,
+            "size": finding.size,
             "published": finding.published,
             "proven": report.proven,
             "receipts_missing": finding.missing[: fsck.MOST_PROBLEMS],

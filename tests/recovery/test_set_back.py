@@ -146,5 +146,27 @@ def test_a_lost_signing_key_begins_a_new_epoch_that_loses_nothing():
         how = ("recovery", "accept", "--as", "olga", "--reason", "The key was lost with its disk.")
         said = place.manage(*how, "--new-key", workspace)
         assert "new epoch" in said and "is stopped" not in said
+        assert "nothing to accept" in place.manage(*how)
         seen = place.manage("recovery", "check", "--checkpoint", before, "--receipt", promised)
         assert "whole, proven" in seen and "holds 1 of 1 receipt(s)" in seen
+
+
+def test_promises_that_no_checkpoint_covers_are_accepted_on_record_and_begin_no_epoch():
+    """What a replica lacks may have been promised and not signed yet: then no signature contradicts the log."""
+    with Place().up() as place:
+        workspace = place.act("found")["workspace"]
+        note = place.seal()[workspace]
+        place.keep_data()
+        promised = held(place, "receipts", "\n".join(place.act("write", workspace, 2)["receipts"]))
+        place.set_back()
+        place.manage("publisher", "--once", process="publisher")
+        how = ("recovery", "accept", "--as", "olga", "--reason", REASON, "--receipt", promised)
+        assert "2 promised records are missing" in place.manage(*how, fails=1)
+        said = place.manage(*how, "--lost", f"{workspace}={size(note)}")
+        assert "is stopped" in said and "epoch" not in said
+        [(body,)] = place.query(
+            "SELECT convert_from(body, 'UTF8') FROM audit_record WHERE event = 'audit.backup.restored'"
+        )
+        told = json.loads(body)["data"]
+        assert (told["backup"], len(told["receipts_missing"]), told["proven"]) == (None, 2, False)
+        assert place.seal()[workspace].splitlines()[0] == note.splitlines()[0]

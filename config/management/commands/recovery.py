@@ -102,9 +102,10 @@ class Command(BaseCommand):
             options["reason"], dict(map(_loss, options["lost"])), frozenset(options["new_key"]), options["unproven"]
         )
         by, correlation_id = person(options["username"]), str(uuid7())
-        for line in recovery.accept(evidence, terms, by=by, now=timezone.now(), correlation_id=correlation_id):
+        done = recovery.accept(evidence, terms, by=by, now=timezone.now(), correlation_id=correlation_id)
+        for line in done:
             self.stdout.write(line)
-        self.stdout.write("Accepted, and on record.")
+        self.stdout.write("Accepted, and on record." if done else "There was nothing to accept.")
 
 
 def _loss(pair: str) -> tuple[UUID, int]:
