@@ -1,5 +1,8 @@
 """Rotates the keys that the trail uses. Each rotation is a record; what is old still verifies and makes nothing new.
 
+A file and a record cannot change in one transaction, so the record comes first: whoever dies between the two leaves a
+rotation on record that never happened, which a second one puts right, and never one that nobody knows of.
+
 A checkpoint's next key is announced in its own log, in a note that the present key signs: the publisher goes over to
 it once a checkpoint by the present key holds the announcement. So who pinned the old key follows to the new one, and a
 key that nobody announced proves nothing, whoever wrote the record.
@@ -14,7 +17,7 @@ from django.conf import settings
 from django.db import connection, connections, transaction
 from django.db.backends.utils import CursorWrapper
 
-from audit import keyfiles, keys, log, vault, verify
+from audit import crash, keyfiles, keys, log, vault, verify
 from audit.refusal import Refusal
 
 ACTOR = "system:keys"
@@ -42,6 +45,7 @@ def announce(workspace: UUID, *, now: datetime, correlation_id: str) -> keys.Sig
         text, _ = keys.fresh_signing(present.name)
         keyfiles.write_once(path, text, mode=0o600)
     coming = keys.load(path)
+    crash.point("audit.rotation.coming")
     with transaction.atomic(), connection.cursor() as cursor:
         if _announced(cursor, workspace, coming, present) is None:
             note = present.sign_note(f"{verify.ANNOUNCEMENT}\n{coming.public}\n")
@@ -54,6 +58,7 @@ def announce(workspace: UUID, *, now: datetime, correlation_id: str) -> keys.Sig
                 subjects={"key": coming.id, "previous": present.id},
                 data={"note": note},
             )
+    crash.point("audit.rotation.announced")
     return coming
 
 
@@ -76,7 +81,9 @@ def promote(cursor: CursorWrapper, workspace: UUID) -> bool:
     if cursor.fetchone() is None:
         return False
     list_public(f"checkpoint-{workspace}", coming.public)
+    crash.point("audit.rotation.promoting")
     path.replace(path.with_name(f"checkpoint-{workspace}.key"))
+    crash.point("audit.rotation.promoted")
     return True
 
 
@@ -89,11 +96,12 @@ def rotate_receipt(*, now: datetime, correlation_id: str) -> keys.SigningKey:
     """Sign receipts with a new key from now on; the old one's public half stays listed."""
     present = keys.receipt()
     text, coming = keys.fresh_signing(present.name)
+    record("rotated", "receipt", coming.id, now=now, correlation_id=correlation_id, public=coming.public)
+    crash.point("audit.rotation.receipt_recorded")
     list_public("receipt", coming.public)
-    # The record first: without it nothing changes, and only a commit that fails after the file could go unrecorded.
-    with transaction.atomic():
-        record("rotated", "receipt", coming.id, now=now, correlation_id=correlation_id, public=coming.public)
-        keyfiles.replace(settings.PLACET_KEYS / "receipt.key", text, mode=0o600)
+    crash.point("audit.rotation.receipt_listed")
+    keyfiles.replace(settings.PLACET_KEYS / "receipt.key", text, mode=0o600)
+    crash.point("audit.rotation.receipt_rotated")
     return coming
 
 
@@ -102,9 +110,10 @@ def rotate_secret(name: str, *, now: datetime, correlation_id: str) -> str:
     known = keys.every_secret(name)
     fresh = keys.fresh_secret()
     text, new = "".join(raw.hex() + "\n" for raw in reversed(known)) + fresh, keys.secret_id(bytes.fromhex(fresh))
-    with transaction.atomic():
-        record("rotated", name, new, now=now, correlation_id=correlation_id, previous=keys.secret_id(known[0]))
-        keyfiles.replace(settings.PLACET_KEYS / name, text, mode=0o600)
+    record("rotated", name, new, now=now, correlation_id=correlation_id, previous=keys.secret_id(known[0]))
+    crash.point("audit.rotation.secret_recorded")
+    keyfiles.replace(settings.PLACET_KEYS / name, text, mode=0o600)
+    crash.point("audit.rotation.secret_rotated")
     return new
 
 
@@ -122,18 +131,23 @@ def retire_secret(name: str, *, now: datetime, correlation_id: str) -> int:
         raise Refusal("key_needed", detail, status=409)
     gone = [keys.secret_id(raw) for raw in known[1:]]
     if gone:
-        with transaction.atomic():
-            record("retired", name, keys.secret_id(known[0]), now=now, correlation_id=correlation_id, gone=gone)
-            keyfiles.replace(settings.PLACET_KEYS / name, known[0].hex() + "\n", mode=0o600)
+        record("retired", name, keys.secret_id(known[0]), now=now, correlation_id=correlation_id, gone=gone)
+        crash.point("audit.rotation.secret_retiring")
+        keyfiles.replace(settings.PLACET_KEYS / name, known[0].hex() + "\n", mode=0o600)
+        crash.point("audit.rotation.secret_retired")
     return len(gone)
 
 
 def rewrap(*, now: datetime, correlation_id: str) -> int:
     """Wrap every data key with the newest KEK; the values themselves stay as they are. Return how many were changed."""
+    due = vault.wrapped_by_others()
+    if not due:
+        return 0
+    new = keys.secret_id(keys.secret("values.kek"))
+    record("rewrapped", "values.kek", new, now=now, correlation_id=correlation_id, count=due)
+    crash.point("audit.rotation.rewrapping")
     count = vault.rewrap()
-    if count:
-        new = keys.secret_id(keys.secret("values.kek"))
-        record("rewrapped", "values.kek", new, now=now, correlation_id=correlation_id, count=count)
+    crash.point("audit.rotation.rewrapped")
     return count
 
 

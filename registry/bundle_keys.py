@@ -9,13 +9,14 @@ import contextlib
 import os
 import re
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc.jwk import ECKey
 
-from audit import keyfiles
+from audit import crash, keyfiles
 from audit.refusal import Refusal
 
 _BLOCK = re.compile(r"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", re.DOTALL)
@@ -47,29 +48,47 @@ def older(directory: Path) -> list[ECKey]:
     return [ECKey.import_key(path.read_text())] if path.exists() else []
 
 
-def rotate(directory: Path) -> ECKey:
+def rotate(directory: Path, told: Callable[[ECKey], None]) -> ECKey:
     """Sign with a new key from now on, and with the present one beside it. Return the new key.
 
+    :param told: puts the new key on record, before any file changes: no rotation goes unrecorded.
     :raises Refusal: key_pending: the one before is not retired yet.
     """
-    signing(directory)
-    if (directory / "bundle.old.key").exists():
+    present, old = signing(directory), older(directory)
+    # The same: a rotation was cut off before the new key came to its place.
+    if old and old[0].thumbprint() != present.thumbprint():
         raise Refusal("key_pending", "The last rotation is not over: retire the old bundle key first.", status=409)
     secret, open_half = _generate()
+    told(ECKey.import_key(secret))
+    crash.point("registry.bundle_key.recorded")
     # In this order: whoever reads in between pins both, and signs with either.
     keyfiles.replace(directory / "bundle.pub", (directory / "bundle.pub").read_text() + open_half.decode(), mode=0o644)
+    crash.point("registry.bundle_key.pinned")
     keyfiles.replace(directory / "bundle.old.key", (directory / "bundle.key").read_text(), mode=0o600)
+    crash.point("registry.bundle_key.kept")
     keyfiles.replace(directory / "bundle.key", secret.decode(), mode=0o600)
+    crash.point("registry.bundle_key.rotated")
     return signing(directory)
 
 
-def retire(directory: Path) -> ECKey | None:
-    """Drop the old key, private and public; bundles that it signed are refused from now on. Return it."""
-    gone = next(iter(older(directory)), None)
-    if gone is not None:
-        newest = signing(directory)
-        keyfiles.replace(directory / "bundle.pub", newest.as_pem(private=False).decode(), mode=0o644)
+def retire(directory: Path, told: Callable[[ECKey], None]) -> ECKey | None:
+    """Drop the old key, private and public; bundles that it signed are refused from now on. Return it.
+
+    :param told: puts the old key on record as retired, before any file changes.
+    """
+    newest, gone = signing(directory), next(iter(older(directory)), None)
+    if gone is None:
+        return None
+    if gone.thumbprint() == newest.thumbprint():
+        # What a rotation left that was cut off: nothing is retired by tidying it up.
         (directory / "bundle.old.key").unlink()
+        return None
+    told(gone)
+    crash.point("registry.bundle_key.retiring")
+    keyfiles.replace(directory / "bundle.pub", newest.as_pem(private=False).decode(), mode=0o644)
+    crash.point("registry.bundle_key.unpinned")
+    (directory / "bundle.old.key").unlink()
+    crash.point("registry.bundle_key.retired")
     return gone
 
 

@@ -2,11 +2,13 @@
 
 from argparse import ArgumentParser
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from joserfc.jwk import ECKey
 
 from audit import keys, rotation
 from audit.refusal import Refusal
@@ -64,8 +66,7 @@ class Command(BaseCommand):
         elif name == "receipt":
             self.stdout.write(rotation.rotate_receipt(**self.how).public)
         elif name == "bundle":
-            coming_id = bundlefile.key_id(bundle_keys.rotate(settings.PLACET_KEYS))
-            rotation.record("rotated", "bundle", coming_id, **self.how)
+            coming_id = bundlefile.key_id(bundle_keys.rotate(settings.PLACET_KEYS, partial(self._record, "rotated")))
             self.stdout.write(f"bundle {coming_id}; retire the old one when no decision point pins it any more")
         else:
             self.stdout.write(f"{name} {rotation.rotate_secret(name, **self.how)}")
@@ -73,9 +74,7 @@ class Command(BaseCommand):
     def _retire(self, options: dict[str, Any]) -> None:
         name = options["name"]
         if name == "bundle":
-            gone = bundle_keys.retire(settings.PLACET_KEYS)
-            if gone is not None:
-                rotation.record("retired", "bundle", bundlefile.key_id(gone), **self.how)
+            gone = bundle_keys.retire(settings.PLACET_KEYS, partial(self._record, "retired"))
             self.stdout.write(f"{int(gone is not None)} old key(s) dropped")
             return
         changed = datetime.fromtimestamp((settings.PLACET_KEYS / name).stat().st_mtime, UTC)
@@ -85,6 +84,9 @@ class Command(BaseCommand):
                 f"asked about until {changed + OVERLAP:%Y-%m-%d %H:%M}. If it was stolen: --now."
             )
         self.stdout.write(f"{rotation.retire_secret(name, **self.how)} old secret(s) dropped")
+
+    def _record(self, what: str, key: ECKey) -> None:
+        rotation.record(what, "bundle", bundlefile.key_id(key), **self.how)
 
     def _rewrap(self, options: dict[str, Any]) -> None:
         self.stdout.write(f"{rotation.rewrap(**self.how)} data key(s) wrapped anew")
