@@ -7,6 +7,7 @@ answer's size; a decision point may do none of these. TCP, TLS and unix sockets.
 
 import http.client
 import io
+import select
 import socket
 import ssl
 import threading
@@ -111,7 +112,9 @@ class Session:
         path = urlsplit(url)
         target = f"{path.path}?{path.query}" if path.query else path.path
         body = orjson.dumps(json)
-        connection, used = self._connection, self._connection.sock is not None
+        connection = self._connection
+        connection.discard()
+        used = connection.sock is not None
         try:
             try:
                 return connection.ask(target, body, self._headers, until=until)
@@ -144,6 +147,11 @@ class _Connection(http.client.HTTPConnection):
     def heard(self) -> bool:
         """Say whether a byte of the answer has come."""
         return self._wire is not None and self._wire.read > 0
+
+    def discard(self) -> None:
+        """Close the connection if something is on it already: it answers a question of before, or is the end."""
+        if self._wire is not None and self._wire.spoken:
+            self.close()
 
     def ask(self, target: str, body: bytes, headers: Mapping[str, str], *, until: float) -> Answer:
         """Post `body` and return the answer. :raises: see Session.post."""
@@ -199,6 +207,15 @@ class _Wire:
     def begin(self, until: float) -> None:
         """Start another exchange."""
         self.until, self.read = until, 0
+
+    @property
+    def spoken(self) -> bool:
+        """Say whether something waits to be read, though nothing was asked."""
+        if self._socket.fileno() < 0:
+            return True
+        poll = select.poll()
+        poll.register(self._socket.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     def sendall(self, raw: bytes) -> None:
         """Send it all before the deadline."""
