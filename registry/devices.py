@@ -13,7 +13,7 @@ from django.db import transaction
 
 from audit import log
 from audit.refusal import Refusal, not_found
-from registry import bearer, people, tokens
+from registry import bearer, clock, people, tokens
 from registry.models import AccessToken, DeviceLogin, Person
 
 LIFE = timedelta(minutes=10)
@@ -24,12 +24,13 @@ _MOST_BY_ADDRESS = 30
 _MOST = 1000
 
 
-def begin(*, machine: str, address: str | None, hours: int, now: datetime) -> tuple[DeviceLogin, str]:
+def begin(*, machine: str, address: str | None, hours: int) -> tuple[DeviceLogin, str]:
     """Begin a login; return it and the device code, which the program keeps to itself.
 
     :raises Refusal: hours_out_of_range, device_logins_limited (429).
     """
     tokens.check_hours(hours)
+    now = clock.read()
     DeviceLogin.objects.filter(expires_at__lt=now - timedelta(days=1)).delete()
     recent = DeviceLogin.objects.filter(created_at__gt=now - LIFE)
     place = _address(address)
@@ -50,18 +51,18 @@ def begin(*, machine: str, address: str | None, hours: int, now: datetime) -> tu
     return row, code.text
 
 
-def find(code: str, *, now: datetime) -> DeviceLogin | None:
+def find(code: str) -> DeviceLogin | None:
     """Return the pending login with this code; case, spaces and the hyphen do not matter."""
     letters = "".join(letter for letter in code.upper() if letter.isalpha())[:9]
     row = DeviceLogin.objects.filter(code=f"{letters[:4]}-{letters[4:]}", state="pending").first()
-    return row if row is not None and row.expires_at > now else None
+    return row if row is not None and row.expires_at > clock.read() else None
 
 
 def decide(row: DeviceLogin, *, person: Person, confirm: bool, now: datetime, correlation_id: str) -> DeviceLogin:
     """Let the program act as `person`, or not. Once. :raises Refusal: device_login_over."""
     with transaction.atomic():
         row = DeviceLogin.objects.select_for_update().get(pk=row.pk)
-        if row.state != "pending" or row.expires_at <= now:
+        if row.state != "pending" or row.expires_at <= clock.read():
             detail = "This login is decided already, or its ten minutes are over; run `placet login` again."
             raise Refusal("device_login_over", detail, status=409)
         row.state, row.person = ("confirmed" if confirm else "refused"), person
@@ -91,7 +92,7 @@ def collect(pk: UUID, device_code: str, *, now: datetime, correlation_id: str) -
         row = DeviceLogin.objects.select_for_update(of=("self",)).select_related("person").filter(pk=pk).first()
         if row is None or not hmac.compare_digest(bytes(row.device_hash), bearer.hash_of(device_code)):
             raise not_found("device login")
-        refusal = _not_yet(row, now)
+        refusal = _not_yet(row, clock.read())
         if refusal is None:
             assert row.person is not None  # noqa: S101 - the database holds it too
             row.state = "collected"

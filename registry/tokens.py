@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 
 from audit import log
 from audit.refusal import Refusal, not_found
-from registry import bearer, people
+from registry import bearer, clock, people
 from registry.models import AccessToken, Person
 
 PREFIX = "placet_person_"
@@ -37,14 +37,14 @@ def create(
         if standing(person).count() >= MOST_TOKENS:
             detail = f"You have {MOST_TOKENS} tokens that have not ended; revoke some that you no longer use."
             raise Refusal("tokens_too_many", detail, status=409)
-        secret = bearer.make(PREFIX)
+        secret, at = bearer.make(PREFIX), clock.read()
         row = AccessToken.objects.create(
             person=person,
             name=name[:200],
             prefix=secret.prefix,
             hash=secret.hash,
-            created_at=now,
-            expires_at=now + timedelta(hours=hours),
+            created_at=at,
+            expires_at=at + timedelta(hours=hours),
         )
         _record("registry.access_token.created", row, actor=actor, now=now, correlation_id=correlation_id, hours=hours)
     return row, secret.text

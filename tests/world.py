@@ -229,7 +229,7 @@ class World(Acts):
     def device(self, *, confirmed=False):
         """Return a device's login and its code; with `confirmed`, bob has confirmed it."""
         now = datetime.now(UTC)
-        row, code = devices.begin(machine="a laptop", address=f"10.0.{secrets.randbelow(256)}.1", hours=1, now=now)
+        row, code = devices.begin(machine="a laptop", address=f"10.0.{secrets.randbelow(256)}.1", hours=1)
         if confirmed:
             devices.decide(row, person=self.people["bob"], confirm=True, now=now, correlation_id="world")
         return row, code

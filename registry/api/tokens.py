@@ -126,7 +126,6 @@ class DeviceLogins(View):
             machine=asks["machine"],
             address=_address(request),
             hours=asks["hours"],
-            now=asked(request)["now"],
         )
         page = settings.PLACET_URL + reverse("pages:device")
         answer = {

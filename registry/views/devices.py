@@ -31,7 +31,7 @@ def device(request: HttpRequest) -> HttpResponse:
     if code and _guesses(request) >= MOST_MISSES:
         detail = "Too many codes that nobody was given. Wait ten minutes, then run `placet login` again."
         return refused(request, Refusal("device_codes_limited", detail, status=429))
-    row = devices.find(code, now=now) if code else None
+    row = devices.find(code) if code else None
     if code and row is None:
         request.session[_MISSES] = [*request.session.get(_MISSES, []), time.time()][-MOST_MISSES:]
     verdict = request.POST.get("verdict")

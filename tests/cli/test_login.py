@@ -142,24 +142,24 @@ def test_a_login_is_over_after_ten_minutes_even_if_it_was_confirmed(server, brow
     assert not AccessToken.objects.filter(person=alice).exists()
 
 
-def test_asking_too_fast_and_beginning_too_often_is_slowed_down(server, begun, db, now):
+def test_asking_too_fast_and_beginning_too_often_is_slowed_down(server, begun, db):
     assert collect(server, begun).json()["code"] == "authorization_pending"
     body = {"device_code": begun["device_code"]}
     hasty = httpx.post(f"{server}/api/v1/device-logins/{begun['id']}/tokens/", json=body)
     assert (hasty.json()["code"], hasty.json()["retry_after"]) == ("slow_down", devices.INTERVAL)
     for _ in range(devices._MOST_BY_ADDRESS):
-        devices.begin(machine="flood", address="192.0.2.7", hours=1, now=now)
+        devices.begin(machine="flood", address="192.0.2.7", hours=1)
     flooded = Client().post(
         "/api/v1/device-logins/", {"machine": "flood"}, content_type="application/json", REMOTE_ADDR="192.0.2.7"
     )
     assert (flooded.status_code, flooded.json()["code"]) == (429, "device_logins_limited")
 
 
-def test_behind_a_proxy_each_client_is_counted_by_itself_and_nobody_names_another_address(db, now, settings):
+def test_behind_a_proxy_each_client_is_counted_by_itself_and_nobody_names_another_address(db, settings):
     settings.ALLAUTH_TRUSTED_PROXY_COUNT = 1
     proxy, busy, other = "192.0.2.99", "192.0.2.8", "192.0.2.9"
     for _ in range(devices._MOST_BY_ADDRESS):
-        devices.begin(machine="flood", address=busy, hours=1, now=now)
+        devices.begin(machine="flood", address=busy, hours=1)
 
     def begin(forwarded):
         how = {"content_type": "application/json", "headers": {"X-Forwarded-For": forwarded}, "REMOTE_ADDR": proxy}
