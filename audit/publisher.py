@@ -28,8 +28,8 @@ _said: dict[UUID, tuple[str, float]] = {}
 
 
 class Refused(Exception):
-    """A head will not be signed. `code`: tree_shrunk, history_rewritten, head_wrong, checkpoint_forged, key_missing
-    or copy_missing.
+    """A head will not be signed. `code`: tree_shrunk, history_rewritten, head_wrong, checkpoint_forged, key_missing,
+    copy_missing or copy_unwritable: the disk is full or failing.
     """
 
     def __init__(self, code: str, workspace: UUID, detail: str) -> None:
@@ -55,7 +55,8 @@ def publish(workspace: UUID | None = None, *, using: str = "default", adopt: boo
     for log_id in logs:
         try:
             published += _publish(log_id, using, adopt)
-        except Refused as refusal:
+        except (Refused, OSError) as failure:
+            refusal = failure if isinstance(failure, Refused) else Refused("copy_unwritable", log_id, str(failure))
             _say(refusal)
             refused[log_id] = refusal
     halts.keep({log_id: (one.code, str(one)) for log_id, one in refused.items()}, logs, using=using)
@@ -207,6 +208,7 @@ def _write(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+    crash.point("audit.publisher.written")
     aside.replace(path)
     directory = os.open(path.parent, os.O_RDONLY)
     try:

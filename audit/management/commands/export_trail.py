@@ -51,10 +51,14 @@ class Command(BaseCommand):
             return
         # Whole or not at all: a file under the final name is never a torn one.
         aside = options["output"].with_name(options["output"].name + ".part")
-        with aside.open("wb") as file:
-            for chunk in chunks:
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(options["output"])
+        try:
+            with aside.open("wb") as file:
+                for chunk in chunks:
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(options["output"])
+        except OSError as error:
+            aside.unlink(missing_ok=True)
+            raise CommandError(f"{options['output']} cannot be written: {error.strerror}") from error
         self.stderr.write(f"{options['output']} written")
