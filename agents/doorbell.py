@@ -7,6 +7,8 @@ import structlog
 from celery import current_app
 from django.db import connection, transaction
 
+from audit import crash
+
 log = structlog.get_logger(__name__)
 TASK = "agents.advance_step"
 _MARK = """
@@ -45,6 +47,7 @@ def mark(seconds: float, *, limit: int) -> list[UUID]:
 
 
 def _send(step: UUID) -> bool:
+    crash.point("agents.ringing")
     try:
         current_app.send_task(TASK, args=[str(step)], ignore_result=True, retry=False)
     except Exception as error:  # noqa: BLE001 - what was committed stands, whether or not somebody hears of it

@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 
 from agents import endings, progress, states
 from agents.models import ENDED_RUN, Run, Step
+from audit import crash
 from registry import clock
 
 POISON = 3  # claims in a row of which nobody heard again
@@ -60,6 +61,7 @@ def claim(step_id: UUID) -> Claim | None:
             return None
         progress.take_up(run, now=at)
         _lease(step, at)
+        crash.point("agents.claiming")
     return Claim(step, run, step.fence, at)
 
 

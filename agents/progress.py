@@ -67,6 +67,7 @@ def bury(run: Run, step: Step, code: str, *, now: datetime) -> None:
         return
     states.move(step, Step.State.DEAD, code=code)
     _wait(run, "person", code, now, step)
+    crash.point("agents.burying")
 
 
 def wake(run: Run, step: Step, *, now: datetime) -> None:

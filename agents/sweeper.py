@@ -10,7 +10,7 @@ from django.db import DatabaseError, OperationalError, connection, transaction
 
 from agents import doorbell, progress, relief, runs
 from agents.models import Run, Step
-from audit import inspections, jobs
+from audit import crash, inspections, jobs
 from gateway import calls, tallies, trail
 from registry import clock, upkeep
 
@@ -56,6 +56,7 @@ def wake_decided() -> int:
             if step.state in (Step.State.DECIDED, Step.State.INDETERMINATE):
                 progress.wake(run, step, now=clock.read())
                 woken += 1
+        crash.point("agents.woken")
     return woken
 
 

@@ -17,7 +17,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 
-from audit import export, formats, jobs, log, proofs, records
+from audit import crash, export, formats, jobs, log, proofs, records
 from audit.models import Job
 from audit.refusal import Refusal
 
@@ -120,6 +120,7 @@ def write(job: Job, tell: Callable[[int], None]) -> dict[str, Any]:
                 tell(min(lines, job.total))
             file.flush()
             os.fsync(file.fileno())
+        crash.point("audit.file.written")
         aside.replace(target)
     finally:
         aside.unlink(missing_ok=True)

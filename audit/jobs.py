@@ -17,6 +17,7 @@ from celery import current_app
 from django.db import connections, transaction
 from django.db.models.functions import Now
 
+from audit import crash
 from audit.models import Job
 from audit.refusal import Refusal, not_found
 
@@ -101,6 +102,7 @@ def work(now: Callable[[], datetime], *, using: str = "default") -> int:
     """Do the jobs that wait, one after the other; return how many were done."""
     done = 0
     while (job := claim(using=using)) is not None:
+        crash.point("audit.job.claimed")
         _do(job, now, using)
         done += 1
     return done
@@ -139,6 +141,7 @@ def _do(job: Job, now: Callable[[], datetime], using: str) -> None:
             _end(job, Job.State.DONE, using, result=dict(result))
             if doing.finish is not None:
                 doing.finish(job, result, now(), using)
+        crash.point("audit.job.finished")
     except Overtaken:
         log.warning("a job was overtaken", job=str(job.pk))
     except Refusal as refusal:

@@ -188,6 +188,7 @@ def _move(
             state = Breaker.State(row.state)
             by = "probe" if given.probe else "call"
             _record(event[state], row, actor=GATEWAY, now=now, correlation_id=correlation_id, by=by)
+    crash.point("gateway.breaker_moved")
 
 
 def _locked(pk: UUID, place: Place, contract: Named) -> Breaker:

@@ -113,6 +113,7 @@ def finish(
         sessions.label(cursor, at.session.root, labels, call=claim.id)
         if _change(cursor, _FINISH, ended, made) is not None:
             raise Overtaken
+        crash.point("gateway.completing")
     crash.point("gateway.completed")
     return receipts.issue(made.entry)
 
@@ -227,6 +228,7 @@ def _decide(facts: Facts, decision: Decision, seconds: float) -> Decided:
         if verdict == "allow":
             sessions.label(cursor, facts.resolved.session.root, labels, call=claim.id)
             tokens.keep(cursor, facts)
+        crash.point("gateway.deciding")
     crash.point("gateway.decided")
     return Decided(verdict, decision, code, again, receipts.issue(made.entry), hold)
 

@@ -100,6 +100,7 @@ def create(
         secret = _add_key(credential, expires_at)
         said = {"scopes": wanted, "owner": owner.actor, **authentication.recorded(proof)}
         _append("gateway.credential.created", credential, actor, now, correlation_id, **said)
+    crash.point("gateway.credential_created")
     return credential, secret
 
 

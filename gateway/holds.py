@@ -197,7 +197,8 @@ def expire(*, now: datetime) -> int:
             if row is None:
                 return closed
             _expire(row, now=now)
-            closed += 1
+        crash.point("gateway.hold_expired")
+        closed += 1
 
 
 def expire_of(call: UUID, *, now: datetime) -> None:

@@ -235,6 +235,7 @@ def expire(*, now: datetime) -> int:
             if row.state == Session.State.OPEN:
                 _finish(row, Session.State.EXPIRED, "system:sweeper", now=now, correlation_id=str(uuid7()))
                 ended += 1
+        crash.point("gateway.session_expired")
     return ended
 
 
@@ -322,6 +323,7 @@ def _stick(principal: Principal, release: Release, old: _Found | None, *, now: d
         )
         if made:
             _record("gateway.session.opened", principal.actor, pk, release, now, correlation_id, sticky=True)
+    crash.point("gateway.session_stuck")
     found = _sticky(principal.id)
     if found is None:
         raise Refusal("session_closed", "The session was closed meanwhile; try again.", status=409)

@@ -108,6 +108,7 @@ def delete(
             raise _changed()
         _record("gateway.state.deleted", by, row, place, now, correlation_id, {})
         row.delete()
+    crash.point("gateway.state_deleted")
 
 
 def _check(by: Principal, key: str) -> None:

@@ -47,6 +47,7 @@ def request(
         )
         if created:
             _record("requested", activation, actor.actor, now, correlation_id, _said(reason, actor, proof))
+    crash.point("registry.activation.requested")
     if activation.environment_id is None and activation.state == "published":
         # No bundle carries a charter, so there is nobody to wait for.
         activation = finish(activation, now=now, correlation_id=correlation_id, actor=actor.actor)
@@ -77,6 +78,7 @@ def roll_back(
         activation, created = _open(version, environment, "rollback", actor, reason, now)
         if created:
             _record("requested", activation, actor.actor, now, correlation_id, _said(reason, actor, proof))
+    crash.point("registry.activation.rolled_back")
     if activation.environment_id is None and activation.state == "published":
         activation = finish(activation, now=now, correlation_id=correlation_id, actor=actor.actor)
     return activation
@@ -122,6 +124,7 @@ def break_glass(
         if created:
             data = _said(reason, actor, proof) | {name: each.isoformat() for name, each in times.items()}
             _record("requested", activation, actor.actor, now, correlation_id, data)
+    crash.point("registry.activation.glass_broken")
     return activation
 
 
@@ -159,6 +162,7 @@ def finish(activation: Activation, *, now: datetime, correlation_id: str, actor:
         crash.point("registry.activation.finishing")
         previous = {"previous": activation.previous.digest if activation.previous else None}
         _record("finished", activation, actor, now, correlation_id, previous)
+    crash.point("registry.activation.finished")
     return activation
 
 
@@ -173,6 +177,7 @@ def fail_stuck(*, now: datetime) -> int:
                 failure = "bundle_late" if activation.state == "requested" else "pdp_late"
                 _fail(activation, failure, now, f"stuck-{activation.pk}", "system:registry")
                 failed += 1
+        crash.point("registry.activation.failed")
     return failed
 
 
@@ -196,6 +201,7 @@ def revert_due(*, now: datetime) -> int:
             data = {"replaced": replaced, "to": activation.previous.digest if activation.previous else None}
             _record("reverted", activation, "system:registry", now, f"revert-{activation.pk}", data)
             reverted += 1
+        crash.point("registry.activation.reverted")
     return reverted
 
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 
-from audit import log
+from audit import crash, log
 from audit.refusal import Refusal, not_found
 from registry import authentication, clock, memberships, proposals, quorum
 from registry.authentication import Authentication
@@ -63,6 +63,7 @@ def approve(
         _record([*taken_back, *rows], proposal, actor=approver, now=now, correlation_id=correlation_id, proof=proof)
         if proposal.state == "open" and not quorum.missing(proposal):
             proposals.conclude(proposal, "approved", actor=approver.actor, now=now, correlation_id=correlation_id)
+    crash.point("registry.approval.given")
     return rows
 
 
@@ -151,6 +152,7 @@ def withdraw(approval: Approval, *, actor: Person, now: datetime, correlation_id
         running = objected and proposal.state == "open" and proposal.expires_at > clock.read()
         if running and not quorum.missing(proposal):
             proposals.conclude(proposal, "approved", actor=actor.actor, now=now, correlation_id=correlation_id)
+    crash.point("registry.approval.withdrawn")
     return rows
 
 

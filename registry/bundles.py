@@ -184,6 +184,7 @@ def publish(environment_id: UUID, *, now: datetime, using: str = "default") -> s
             # Without a row in the history that serves people: no person did this, and the trail has it.
             Environment.objects.using(using).filter(pk=environment.pk).update(bundle_revision=published.revision)
         crash.point("registry.bundle.publishing")
+    crash.point("registry.bundle.published")
     return published.revision if published else None
 
 

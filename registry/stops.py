@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db import connections, transaction
 
-from audit import log
+from audit import crash, log
 from audit.refusal import Refusal
 from registry import clock, locks, memberships
 from registry.models import Person, Role, Stop, Workspace
@@ -71,6 +71,7 @@ def _set(
         if created:
             said = {"reason": log.Sealed(reason, subject=by.actor), "reach": reach}
             _record("registry.stop.created", stop, by, now, correlation_id, said)
+    crash.point("registry.stop.created")
     return stop
 
 
@@ -83,6 +84,7 @@ def lift(stop: Stop, *, by: Person, now: datetime, correlation_id: str) -> Stop:
             stop.lifted_by, stop.lifted_at = by, clock.read()
             stop.save(update_fields=["lifted_by", "lifted_at"])
             _record("registry.stop.lifted", stop, by, now, correlation_id, {})
+    crash.point("registry.stop.lifted")
     return stop
 
 

@@ -152,7 +152,7 @@ class Connection:
     ) -> CallToolResult:
         if self._client is None:
             raise self.wire.unreachable()
-        crash.point("transport.sending")
+        crash.point("transport.mcp.sending")
         departure.set(mark)
         try:
             # Not Client.call_tool: that checks results with a slow validator, and may list tools, on this one thread.
@@ -166,7 +166,7 @@ class Connection:
         except ValidationError as error:
             # It answered, but not with a result: a refusal to go on without input, or nonsense.
             raise TransportFailed("tool_protocol_error", "maybe", str(error)[:300]) from error
-        crash.point("transport.answered")
+        crash.point("transport.mcp.answered")
         return answer
 
     def _failure(self, error: MCPError, mark: Departure) -> TransportFailed:

@@ -34,7 +34,7 @@ def invoke(
     if body:
         own["Content-Type"] = "application/json"
     headers = web.headers_of(endpoint, own)
-    crash.point("transport.sending")
+    crash.point("transport.http.sending")
     try:
         answer = connect.fetch(
             endpoint.base + target,
@@ -47,7 +47,7 @@ def invoke(
         )
     except ConnectRefused as refused:
         raise web.failure_of(refused) from refused
-    crash.point("transport.answered")
+    crash.point("transport.http.answered")
     return _result(answer, as_text=agreed.get("result") == "text")
 
 

@@ -32,7 +32,7 @@ def invoke(
         KEY_HEADER: key,
     }
     headers = web.headers_of(endpoint, own | web.trace(correlation_id))
-    crash.point("transport.sending")
+    crash.point("transport.openai.sending")
     try:
         with connect.stream(
             f"{endpoint.base}/chat/completions",
@@ -50,7 +50,7 @@ def invoke(
         raise TransportFailed("model_cut_off", "maybe", str(error)) from error
     except chat.Malformed as error:
         raise TransportFailed("tool_protocol_error", "maybe", str(error)) from error
-    crash.point("transport.answered")
+    crash.point("transport.openai.answered")
     return _result(answer, arguments)
 
 
