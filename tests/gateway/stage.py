@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -72,6 +73,8 @@ def act(arguments, key):
         raise ToolError({"why": "the tool says no"})
     if value == "lost":
         raise TransportFailed("tool_timeout", "maybe")
+    if value.startswith("kill:"):
+        os.kill(os.getpid(), signal.SIGKILL)
     if value == "bug":
         raise ZeroDivisionError
     if value.startswith("sleep:"):

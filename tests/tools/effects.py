@@ -12,7 +12,7 @@ and `undo` (idempotent), `pay` (keyed: acts once per key, which it finds in the 
 `value` can ask for trouble: "error" fails as a tool, "big:N" answers N bytes, "sleep:S" answers after S seconds,
 "die" ends the process after the effect, "die-before" before it, "die-once" after it while DIRECTORY/die-once exists.
 While DIRECTORY/gate exists, every call waits after its effect and before its answer; with DIRECTORY/delay it waits a
-random time up to the seconds that stand there.
+random time up to the seconds that stand there; while DIRECTORY/status-after exists, its answer over HTTP is that status.
 """
 
 import fcntl
@@ -166,6 +166,9 @@ def _guarded(app, *, legacy: bool):
                 status = 400
             elif order.exists() and scope["method"] == "POST":
                 status = int(order.read_text())
+        if not status and headers.get(b"mcp-method") == b"tools/call" and (PLACE / "status-after").exists():
+            await app(scope, receive, _unheard)
+            status = int((PLACE / "status-after").read_text())
         if not status:
             await app(scope, receive, send)
             return
@@ -174,6 +177,10 @@ def _guarded(app, *, legacy: bool):
         await send({"type": "http.response.body", "body": b""})
 
     return door
+
+
+async def _unheard(message):
+    """What was to be said is not."""
 
 
 def _serve(options: list[str]) -> None:
