@@ -1,16 +1,12 @@
 """What a run has done is undone, the last step first, by governed calls that may be held, denied or lost like any."""
 
-import json
-import signal
-
 import pytest
 
 from agents import runs, stories, templates
 from audit.refusal import Refusal
-from gateway import holds, pep
+from gateway import holds
 from gateway.models import Attempt, Hold
-from tests.agents.acts import call, open_step, records, recover, states_of, steps, trail, wake
-from tests.agents.test_crashes import STEP
+from tests.agents.acts import call, open_step, records, states_of, steps, trail, wake
 from tests.gateway.stage import EFFECTS, TOOLS, effects, fresh
 from tests.gateway.stage import records as records_of
 
@@ -31,8 +27,6 @@ MORE = {
     "misfit": undone_by("put", {"value": {"take": {"from": "result", "pointer": "/nothing"}}}),
     "echo": undone_by("put", ARGUMENT),
 }
-# On the way of a compensation; what follows from an ordinary step is not decided there.
-UNDO = [point for point in STEP if point != "agents.recording"]
 UNDOERS = ("put", "pay", "careful", "forbidden", "launch")
 
 
@@ -156,73 +150,6 @@ def test_a_compensation_whose_tool_stays_away_is_given_up_after_its_retries(acts
     assert steps(run)[2:] == [("tool", "put", "dead", "retries_exhausted")]
     # One call under one key, however often it was tried.
     assert Attempt.objects.filter(call=run.steps.get(no=3).call_id).count() == 9
-
-
-@pytest.mark.parametrize("point", [*UNDO, "agents.undoing"])
-@pytest.mark.parametrize("tool", ["book", "reserve"])
-def test_whoever_dies_on_the_way_each_step_is_undone_once(acts, failing, victim, tmp_path, monkeypatch, tool, point):
-    log = tmp_path / "effects"
-    log.touch()
-    monkeypatch.setenv("STAGE_LOG", str(log))
-    run = failing(tool, work=False)
-    while states_of(run)[0] != "compensating":
-        acts.work_once(run)
-    step = open_step(run)
-    assert victim(do="advance", step=str(step.pk), point=point, log=str(log)) == signal.SIGKILL
-    recover(acts, run)
-    assert states_of(run)[0] == "compensated"
-    undone = [one for one in map(json.loads, log.read_text().splitlines()) if one["value"] == run.value]
-    assert len({one["key"] for one in undone}) == 1
-    step.refresh_from_db()
-    assert len(undone) <= Attempt.objects.filter(call=step.call_id, verdict="allow").count() <= 2
-
-
-@pytest.mark.parametrize(
-    ("state", "point"),
-    [
-        ("running", "agents.compensating"),
-        ("running", "gateway.session_closed"),
-        ("compensating", "gateway.session_closed"),
-    ],
-)
-def test_a_run_that_dies_as_it_begins_or_ends_undoes_once(acts, failing, victim, tmp_path, monkeypatch, state, point):
-    log = tmp_path / "effects"
-    log.touch()
-    monkeypatch.setenv("STAGE_LOG", str(log))
-    run = failing("book", work=False)
-    acts.work_once(run)
-    while states_of(run)[0] != state:
-        acts.work_once(run)
-    step = open_step(run)
-    assert victim(do="advance", step=str(step.pk), point=point, log=str(log)) == signal.SIGKILL
-    recover(acts, run)
-    assert states_of(run)[0] == "compensated"
-    assert trail(run).count("agents.compensation.started") == 1
-    assert len({one["key"] for one in map(json.loads, log.read_text().splitlines())}) == 2
-
-
-@pytest.mark.parametrize("outcome", ["happened", "did_not_happen"])
-def test_an_unsafe_compensation_is_never_repeated_until_a_person_says_what_became_of_it(
-    acts, failing, victim, tmp_path, monkeypatch, outcome
-):
-    log = tmp_path / "effects"
-    log.touch()
-    monkeypatch.setenv("STAGE_LOG", str(log))
-    run = failing("fire", work=False)
-    while states_of(run)[0] != "compensating":
-        acts.work_once(run)
-    step = open_step(run)
-    point = "gateway.invoked" if outcome == "happened" else "gateway.before_invoke"
-    assert victim(do="advance", step=str(step.pk), point=point, log=str(log)) == signal.SIGKILL
-    recover(acts, run)
-    step.refresh_from_db()
-    assert (states_of(run)[:2], step.state) == (("compensating", "person"), "indeterminate")
-    how = {"person": acts.people["olga"], "outcome": outcome, "now": acts.now, "correlation_id": "test"}
-    pep.settle(step.call_id, **how)
-    assert wake() == 1
-    assert states_of(acts.work(run))[0] == "compensated"
-    undone = [one for one in map(json.loads, log.read_text().splitlines()) if one["value"] == run.value]
-    assert len(undone) == 1
 
 
 def test_a_template_takes_from_arguments_and_results_and_nothing_else():

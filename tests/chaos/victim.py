@@ -21,6 +21,7 @@ from django.db import connections  # noqa: E402
 
 from audit import crash  # noqa: E402
 from gateway import pdp  # noqa: E402
+from gateway.pdp import embedded  # noqa: E402
 from gateway.transport import connection  # noqa: E402, F401 - what is slow to load, every child finds loaded
 from tests.chaos.deeds import DEEDS, OTHERS  # noqa: E402
 from tests.gateway import stage  # noqa: E402, F401 - its tools
@@ -67,6 +68,8 @@ def main():
         pdp.engine.cache_clear()
         child = os.fork()
         if child == 0:
+            # The evaluators are processes of their own, which outlive a caller: ours serve every child.
+            embedded._private[os.getpid()] = embedded._private[os.getppid()]
             log, code = os.open(passed, os.O_WRONLY | os.O_APPEND), 1
             with contextlib.suppress(BaseException):
                 try:

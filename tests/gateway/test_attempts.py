@@ -1,6 +1,5 @@
 """The same key again: replays, further attempts, and what becomes of a call whose process died."""
 
-import json
 import signal
 
 import pytest
@@ -8,9 +7,6 @@ import pytest
 from audit.refusal import Refusal
 from gateway import calls, pep, transport
 from tests.gateway.stage import DURING, at_once, effects, events, fresh, let_time_pass, query, state_of
-
-POINTS_BEFORE = ["gateway.claimed", "gateway.reserved", "gateway.decided", "gateway.before_invoke"]
-POINTS_AFTER = ["gateway.invoked", "gateway.before_record", "gateway.completed"]
 
 
 def test_the_same_request_replays_the_stored_outcome_without_a_second_execution(stage, agent):
@@ -147,35 +143,6 @@ def test_an_error_of_the_transport_counts_as_perhaps_executed(stage, agent, monk
     assert (outcome.status, outcome.code, outcome.again) == ("unknown", "outcome_unknown", False)
 
 
-@pytest.mark.parametrize("point", POINTS_BEFORE + POINTS_AFTER)
-@pytest.mark.parametrize("tool", ["put", "pay", "launch"])
-def test_a_process_killed_anywhere_on_the_line_executes_nothing_undecided_and_unsafe_calls_once(
-    stage, agent, victim, tmp_path, tool, point
-):
-    value, log = fresh(), tmp_path / "effects"
-    log.touch()
-    _die(victim, agent, tool, value, point, log)
-    call = query("SELECT id FROM gateway_call WHERE credential_id = %s AND key = %s", agent.id, value)[0][0]
-    decided = "call.decided" in events(call)
-    assert decided == (point not in ("gateway.claimed", "gateway.reserved"))
-    assert len(_logged(log)) == (1 if point in POINTS_AFTER else 0)
-    let_time_pass(call)
-    again = stage.call(agent, tool, value, key=value)
-    keys = [effect["key"] for effect in _logged(log) + effects(value)]
-    if point == "gateway.completed":
-        assert (again.status, again.replayed, len(keys)) == ("finished", True, 1)
-    elif tool == "launch" and decided:
-        assert (again.status, again.again) == ("unknown", False)
-        assert len(keys) == (1 if point in POINTS_AFTER else 0)
-        assert events(call) == ["call.decided", "call.lost"]
-    else:
-        assert (again.status, again.attempt) == ("finished", 2 if decided else 1)
-        assert len(set(keys)) == 1
-    assert query("SELECT 1 FROM gateway_lease WHERE call = %s", call) == []
-    held = "SELECT under_way FROM gateway_counter k JOIN gateway_call c ON c.session_id = k.id WHERE c.id = %s"
-    assert query(held, call) == [(0,)]
-
-
 def test_the_sweeper_tells_of_calls_whose_process_died(stage, agent, victim, tmp_path):
     value, log = fresh(), tmp_path / "effects"
     _die(victim, agent, "put", value, "gateway.invoked", log)
@@ -250,7 +217,3 @@ def _die(victim, agent, tool, value, point, log):
     """Make the call in a process that is killed at `point`."""
     order = {"credential": str(agent.id), "tool": tool, "value": value, "key": value, "point": point, "log": str(log)}
     assert victim(order) == str(signal.SIGKILL.value)
-
-
-def _logged(log):
-    return [json.loads(line) for line in log.read_text().splitlines()]

@@ -12,7 +12,7 @@ from gateway import calls, credentials
 from gateway.models import Hold, Session
 from registry import activations, bundles, devices, tokens, upkeep
 from registry.models import Activation, DeviceLogin, Pdp, Proposal
-from tests.agents.acts import call, open_step
+from tests.agents.acts import call, lapse, open_step
 from tests.audit import trails
 from tests.chaos.deeds.deed import Deed, how
 from tests.chaos.deeds.people import person
@@ -115,6 +115,9 @@ class Leased(Deed):
         assert leases.claim(UUID(order["step"])) is None
         left = "SELECT extract(epoch FROM lease_until - clock_timestamp()) FROM agents_step WHERE id = %s"
         assert 0 < query(left, order["step"])[0][0] <= 60
+        step = Step.objects.get(pk=order["step"])
+        lapse(step)
+        assert scene.work(step.run).state == "succeeded"
 
 
 class LoggedIn(Deed):
