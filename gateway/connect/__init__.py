@@ -19,6 +19,7 @@ import httpx2
 from django.conf import settings
 
 from gateway.connect.lines import AsyncBackend, Backend, current
+from gateway.connect.pools import AsyncPool, Pool
 from gateway.departure import Departure, departure
 from gateway.destinations import ConnectRefused, Destination, Listed, is_header, parse, read_list
 
@@ -38,8 +39,7 @@ MOST_CONNECTIONS = 64  # of one purpose, in one process
 IDLE_SECONDS = 30.0
 HEADER_BYTES = 102_400  # httpcore's own bound, on top of a body's
 AsyncClient = httpx2.AsyncClient
-_Pool = httpcore2.ConnectionPool
-_pools: dict[tuple[str, str, Listed], _Pool] = {}
+_pools: dict[tuple[str, str, Listed], Pool] = {}
 _making = threading.Lock()
 _inherited: list[object] = []
 _BROKEN = (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.TimeoutException, httpcore2.UnsupportedProtocol)
@@ -169,7 +169,7 @@ class _Transport(httpx2.AsyncBaseTransport):
         self._most_bytes = most_bytes
         self._stand_in = stand_in
         self._heard = heard
-        self._pool = httpcore2.AsyncConnectionPool(
+        self._pool = AsyncPool(
             ssl_context=tls(),
             max_connections=MOST_CONNECTIONS,
             keepalive_expiry=IDLE_SECONDS,
@@ -240,14 +240,14 @@ class _Events(httpx2.AsyncByteStream):
         await self._response.aclose()
 
 
-def _pool(purpose: str, scheme: str) -> _Pool:
+def _pool(purpose: str, scheme: str) -> Pool:
     listed = _listed()
     found = _pools.get((purpose, scheme, listed))
     if found is not None:
         return found
     with _making:
         if (purpose, scheme, listed) not in _pools:
-            _pools[purpose, scheme, listed] = httpcore2.ConnectionPool(
+            _pools[purpose, scheme, listed] = Pool(
                 ssl_context=tls(),
                 max_connections=MOST_CONNECTIONS,
                 keepalive_expiry=IDLE_SECONDS,
