@@ -55,6 +55,13 @@ conformance: install ## Every phase of schemathesis on the OpenAPI document (by 
 races: install ## The long races: histories of people, calls and budgets at once (by hand; takes minutes).
 	@$(BIN)/pytest -q -s -m slow tests/races $(ARGS)
 
+.PHONY: faults
+faults: install ## Directed faults from a seed: every crash point of every deed, wires, tools, disks, clocks (by hand; minutes).
+	@$(BIN)/pytest -q -s -m slow tests/chaos $(ARGS)
+
+.PHONY: chaos
+chaos: faults
+
 .PHONY: screenshots
 screenshots: install ## Look at every page in a browser and keep pictures of it in screenshots/.
 	@PLACET_SCREENSHOTS=1 $(BIN)/pytest -q tests/browser/test_pages.py $(ARGS)

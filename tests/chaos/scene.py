@@ -218,7 +218,8 @@ def _act(place, handler, body):
         plain(handler, content=poison.read_bytes())
         return
     after = place / "status-after"
-    plain(handler, status=int(after.read_text()) if after.exists() else 200)
+    said = json.dumps({"value": line["value"]}).encode()
+    plain(handler, status=int(after.read_text()) if after.exists() else 200, content=said)
 
 
 @contextmanager

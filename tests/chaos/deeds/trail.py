@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 from django.conf import settings
 from django.core.management import CommandError, call_command
 
-from audit import files, fsck, jobs, keys, publisher, rotation, sequencer, vault, verify
+from audit import files, fsck, jobs, keys, losses, publisher, rotation, sequencer, vault, verify
 from registry import bundle_keys, bundlefile, bundles
 from tests.audit import trails
 from tests.chaos.deeds.deed import Deed, how
@@ -79,6 +79,33 @@ class Promoted(Published):
     def check(self, scene, order):
         super().check(scene, order)
         assert trails.key_of(UUID(order["workspace"])) != order["key"]
+
+
+class Renewed(Logged):
+    """A log whose key is lost goes on under another one, in a new epoch."""
+
+    def prepare(self, scene):
+        order = super().prepare(scene)
+        (settings.PLACET_KEYS / f"checkpoint-{order['workspace']}.key").unlink()
+        return order
+
+    def do(self, order):
+        loss = losses.Loss("key", order["held"], "The disk with the key was lost.")
+        losses.begin_epoch(UUID(order["workspace"]), loss, actor="system:test", using="owner", **how())
+
+    def again(self, order):
+        # Whoever looks whether it was done finds a key in its place, or does it again.
+        if not (settings.PLACET_KEYS / f"checkpoint-{order['workspace']}.key").exists():
+            self.do(order)
+
+    def check(self, scene, order):
+        workspace = UUID(order["workspace"])
+        trails.publish(workspace)
+        assert fsck.check(workspace).problems == []
+        assert len(scene.bodies(workspace, losses.ACKNOWLEDGED)) == 1
+        new = [verify.read_key(trails.key_of(workspace))]
+        verify.verify_export(trails.file(trails.exported(workspace)), verify.Evidence(new, [], []))
+        assert trails.key_of(workspace) != order["key"]
 
 
 class Exported(Deed):
@@ -170,6 +197,7 @@ def manage(*words):
 
 DEEDS = {
     "sequence": Sequenced(),
+    "log:new epoch": Renewed(),
     "export": Exported(),
     "publish": Published(),
     "key:announce": Announced(),
