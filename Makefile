@@ -59,9 +59,6 @@ races: install ## The long races: histories of people, calls and budgets at once
 faults: install ## Directed faults from a seed: every crash point of every deed, wires, tools, disks, clocks (by hand; minutes).
 	@$(BIN)/pytest -q -s -m slow tests/chaos $(ARGS)
 
-.PHONY: chaos
-chaos: faults
-
 .PHONY: screenshots
 screenshots: install ## Look at every page in a browser and keep pictures of it in screenshots/.
 	@PLACET_SCREENSHOTS=1 $(BIN)/pytest -q tests/browser/test_pages.py $(ARGS)
@@ -70,6 +67,7 @@ screenshots: install ## Look at every page in a browser and keep pictures of it 
 chaos: install ## Faults from a seed on the whole stack under load, then the invariants. PLACET_CHAOS_SEED, _FAULTS, _MINUTES, _KINDS.
 	@$(BIN)/python -m tests.chaos.program
 	@$(BIN)/pytest -q -s -m slow tests/audit/test_under_fire.py
+	@$(MAKE) faults
 
 .PHONY: bench
 bench: install ## Measure, by hand, in minutes: the call path; or WHAT=trail, overload, pages.

@@ -12,7 +12,7 @@ and `undo` (idempotent), `pay` (keyed: acts once per key, which it finds in the 
 `value` can ask for trouble: "error" fails as a tool, "big:N" answers N bytes, "sleep:S" answers after S seconds,
 "die" ends the process after the effect, "die-before" before it, "die-once" after it while DIRECTORY/die-once exists.
 While DIRECTORY/gate exists, every call waits after its effect and before its answer; with DIRECTORY/delay it waits a
-random time up to the seconds that stand there; while DIRECTORY/status-after exists, its answer over HTTP is that status.
+random time up to the seconds that stand there; with DIRECTORY/status-after it answers with that status over HTTP.
 """
 
 import fcntl
