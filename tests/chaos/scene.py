@@ -19,7 +19,7 @@ from django.conf import settings
 
 from audit import keyfiles, keys, rotation
 from gateway import calls
-from registry import memberships
+from registry import bundles, memberships
 from registry.models import Membership, Role
 from tests import embedded
 from tests.agents.acts import Acts
@@ -247,8 +247,11 @@ def dying(scene, **more):
 
 
 @contextmanager
-def kept_keys():
-    """Put the keys back afterwards: other tests pinned them. Secrets that came since stay, for what they wrap."""
+def kept_keys(scene):
+    """Put the keys back afterwards: other tests pinned them. Secrets that came since stay, for what they wrap.
+
+    The scene's bundle is signed by them again.
+    """
     before = {path: path.read_text() for path in settings.PLACET_KEYS.iterdir() if "checkpoint" not in path.name}
     yield
     for path, text in before.items():
@@ -258,6 +261,7 @@ def kept_keys():
         if now != text:
             keyfiles.replace(path, text, mode=path.stat().st_mode & 0o777)
     (settings.PLACET_KEYS / "bundle.old.key").unlink(missing_ok=True)
+    bundles.publish(scene.build.environment().pk, now=datetime.now(UTC), using="bundler")
 
 
 def more_tools():

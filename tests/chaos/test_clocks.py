@@ -36,7 +36,7 @@ def bent(_scene, django_db_blocker, tmp_path_factory):
         shift.write_bytes(struct.pack("l", seconds))
 
     bend(0)
-    with django_db_blocker.unblock(), kept_keys(), dying(_scene, LD_PRELOAD=str(library), CLOCK_SHIFT=str(shift)):
+    with django_db_blocker.unblock(), kept_keys(_scene), dying(_scene, LD_PRELOAD=str(library), CLOCK_SHIFT=str(shift)):
         yield bend
 
 

@@ -18,8 +18,8 @@ NAMES = points.names()
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _keys(_scene):
-    with kept_keys():
+def _keys(_scene, django_db_blocker):
+    with django_db_blocker.unblock(), kept_keys(_scene):
         yield
 
 
