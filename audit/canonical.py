@@ -1,5 +1,6 @@
 """Canonical JSON (RFC 8785) out, strict JSON in."""
 
+import contextlib
 import hashlib
 import json
 import re
@@ -24,8 +25,7 @@ _ORJSON = (
 _SCALARS = frozenset({str, int, bool, type(None)})
 # UTF-8 of a character past the basic plane: in a key, it may stand elsewhere in RFC 8785's order than in orjson's.
 _BEYOND = re.compile(rb"[\xf0-\xf4]")
-# A string (closed or not: one pass, no second start inside it) or a bracket.
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+_NO_BRACKET = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
 class NotCanonical(ValueError):
@@ -59,13 +59,25 @@ def loads(raw: bytes, *, max_bytes: int = LARGEST_BODY, max_depth: int = 32, fie
     if len(raw) > max_bytes:
         detail = f"The {field} has {len(raw)} bytes; at most {max_bytes} are accepted."
         raise Refusal("body_too_large", detail, status=413, field=field)
+    outside = _outside_strings(raw)
+    # Depth is bounded on the text, before a parser sees it.
+    too_deep = outside.count(b"[") + outside.count(b"{") > max_depth and _depth(outside) > max_depth
+    if not too_deep:
+        with contextlib.suppress(orjson.JSONDecodeError):
+            value = orjson.loads(raw)
+            if _is_literal(value, outside.count(b":")):
+                return value
+    return _read_slowly(raw, field, f"The {field} nests deeper than {max_depth} levels." if too_deep else "")
+
+
+def _read_slowly(raw: bytes, field: str, too_deep: str = "") -> JSON:
+    """Parse what is not plainly good, so that each thing that is wrong with it is named."""
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Refusal("json_not_utf8", f"The {field} is not UTF-8 at byte {error.start}.", field=field) from error
-    # Depth is bounded on the text, before a recursive parser sees it.
-    if text.count("[") + text.count("{") > max_depth and _depth(text) > max_depth:
-        raise Refusal("json_too_deep", f"The {field} nests deeper than {max_depth} levels.", field=field)
+    if too_deep:
+        raise Refusal("json_too_deep", too_deep, field=field)
     try:
         value = json.loads(
             text, object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer, parse_float=_float
@@ -133,16 +145,42 @@ def _is_large(number: float) -> bool:
     return LARGEST_INTEGER < abs(number) < 1e21
 
 
-def _depth(text: str) -> int:
+def _outside_strings(raw: bytes) -> bytes:
+    """Return what stands outside the strings of a JSON text, up to where it is no JSON any more."""
+    if b"\\" in raw:  # which no JSON has outside a string: what is escaped goes first, so that each `"` is one
+        raw = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return b"".join(raw.split(b'"')[::2])
+
+
+def _depth(outside: bytes) -> int:
     depth = deepest = 0
-    for token in _TOKEN.finditer(text):
-        mark = token.group()
-        if mark in "[{":
+    for mark in outside.translate(None, _NO_BRACKET):
+        if mark in b"[{":
             depth += 1
             deepest = max(deepest, depth)
-        elif mark in "]}":
+        else:
             depth -= 1
     return deepest
+
+
+def _is_literal(value: JSON, colons: int) -> bool:
+    """Say whether orjson's reading of a text is ours: no member stood there twice, and no number is past our bounds.
+
+    It makes floats of integers past 64 bits, and of two members of one name it keeps the last: one colon too many.
+    """
+    members = 0
+    parents: list[JSON] = [(value,)]
+    for parent in parents:  # which grows on the way
+        if type(parent) is dict:
+            members += len(parent)
+            parent = parent.values()
+        for member in parent:
+            kind = type(member)
+            if kind is dict or kind is list:
+                parents.append(member)
+            elif (kind is int or kind is float) and not -LARGEST_INTEGER <= member <= LARGEST_INTEGER:
+                return False
+    return members == colons
 
 
 def _object(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:

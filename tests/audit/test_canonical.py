@@ -144,6 +144,9 @@ def nested(depth):
         (b'["\\ud800"]', "json_surrogate"),
         (b'{"\\udc00":1}', "json_surrogate"),
         (nested(33), "json_too_deep"),
+        (b'["\\\\",' + nested(32) + b"]", "json_too_deep"),
+        (b'[{"a":1,"b":[{"c":18446744073709551616}]}]', "json_number"),
+        (b"[1000000000000000000000]", "json_number"),
         (nested(100), "json_too_deep"),
         (b'{"a":' * 33 + b"1" + b"}" * 33, "json_too_deep"),
         (b"[" * 500_000, "json_too_deep"),
@@ -161,6 +164,60 @@ def test_hostile_json_is_refused_with_its_own_code(raw, code):
     with pytest.raises(Refusal) as refused:
         canonical.loads(raw, field="arguments")
     assert (refused.value.code, refused.value.field) == (code, "arguments")
+
+
+def said(read, *given):
+    """Return what comes of reading: the value, with its types, or the code of the refusal."""
+    try:
+        return repr(read(*given))
+    except Refusal as refusal:
+        return refusal.code
+
+
+PIECES = st.sampled_from(
+    [
+        *'"\\{}[]:,-0e.+ \n\x00😀\x7f\ufeff',
+        *('"a":1,', '"a"', "\\u00e9", "\\ud800", '\\"', "\\\\"),
+        *("9" * 17, "9" * 25, "-0", "0.0", "1e400", "1e30", "NaN", "null"),
+    ]
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    VALUES | st.lists(PIECES).map("".join), st.booleans(), st.lists(st.tuples(st.integers(0, 400), PIECES), max_size=4)
+)
+def test_what_is_read_fast_is_what_careful_reading_says(value, ascii_only, changes):
+    text = value if isinstance(value, str) and changes else json.dumps(value, ensure_ascii=ascii_only)
+    for place, piece in changes:
+        text = text[:place] + piece + text[place:]
+    raw = text.encode("utf-8", "surrogatepass")
+    assert said(canonical.loads, raw) == said(canonical._read_slowly, raw, "body") or canonical_depth(text) > 32
+
+
+def canonical_depth(text):
+    """Return how deep the brackets outside strings nest."""
+    depth = deepest = 0
+    inside = escaped = False
+    for sign in text:
+        if inside:
+            inside, escaped = escaped or sign != '"', not escaped and sign == "\\"
+        elif sign == '"':
+            inside = True
+        else:
+            depth += (sign in "[{") - (sign in "]}")
+            deepest = max(deepest, depth)
+    return deepest
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from([*'[]{}"\\a:,'])).map("".join))
+def test_depth_is_counted_outside_strings_alone(text):
+    # A backslash outside a string ends a JSON text: what follows it counts no more.
+    quoted = json.dumps({"a": text, text: [text]})
+    assert canonical._depth(canonical._outside_strings(quoted.encode())) == canonical_depth(quoted) == 2
+    plain = text.replace("\\", "")
+    assert canonical._depth(canonical._outside_strings(plain.encode())) == canonical_depth(plain)
 
 
 def test_what_is_fine_is_taken_as_it_is():
