@@ -7,9 +7,11 @@ to their place, so that none can be put in another's stead. Destroying the data 
 import contextlib
 import hmac
 import secrets
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from threading import Lock
 from typing import NamedTuple
 from uuid import UUID
 
@@ -25,6 +27,7 @@ from audit.uuid7 import uuid7
 NONCE = 32
 _IV = 12
 _MOST_CACHED = 10_000
+KEPT_SECONDS = 60.0
 _FIND_KEY = Prepared("SELECT id, wrapped FROM audit_valuekey WHERE workspace = %s AND subject = ANY (%s::bytea[])")
 TRIES = 3
 BEING_ERASED = "A value could not be sealed: its subject is being erased."
@@ -39,6 +42,7 @@ class DataKey(NamedTuple):
 
     id: UUID
     cipher: AESGCM
+    until: float  # of the monotonic clock: kept in memory no longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +55,10 @@ class Value:
     plain: bytes
 
 
-# What a process has unwrapped. A row goes in only while its key is in the table, so a stale entry does no harm.
+# What this process has unwrapped, the oldest first. A value goes in only while its key is in the table, and none is
+# opened by what is here, so an erasure counts at once; that the key is gone from every memory too takes KEPT_SECONDS.
 _cache: dict[tuple[UUID, bytes], DataKey] = {}
+_lock = Lock()
 
 
 class Sealing(NamedTuple):
@@ -82,8 +88,8 @@ def seal(cursor: CursorWrapper, workspace: UUID, values: Sequence[Value]) -> Sea
 
 def forget(workspace: UUID, values: Sequence[Value]) -> None:
     """Forget the keys of the subjects of `values`: one of them was erased."""
-    for value in values:
-        _cache.pop((workspace, _tags(workspace, value.subject)[0]), None)
+    for subject in {value.subject for value in values}:
+        _forget(workspace, _tags(workspace, subject))
 
 
 def put(cursor: CursorWrapper, workspace: UUID, value: Value) -> UUID:
@@ -128,8 +134,7 @@ def get(cursor: CursorWrapper, where: str, parameters: Sequence[UUID | str]) -> 
 def destroy(cursor: CursorWrapper, workspace: UUID, subject: str) -> UUID | None:
     """Delete the key of `subject`; return its id, or None if nothing was held."""
     tags = _tags(workspace, subject)
-    for tag in tags:
-        _cache.pop((workspace, tag), None)
+    _forget(workspace, tags)
     cursor.execute(
         "DELETE FROM audit_valuekey WHERE workspace = %s AND subject = ANY (%s) RETURNING id", [workspace, tags]
     )
@@ -172,7 +177,7 @@ def wrapped_by_others(*, using: str = "default") -> int:
 def _data_key(cursor: CursorWrapper, workspace: UUID, tags: list[bytes]) -> DataKey:
     tag = tags[0]
     cached = _cache.get((workspace, tag))
-    if cached:
+    if cached and cached.until > time.monotonic():
         return cached
     for _ in range(3):
         cursor.execute(_FIND_KEY, [workspace, tags])
@@ -192,10 +197,20 @@ def _data_key(cursor: CursorWrapper, workspace: UUID, tags: list[bytes]) -> Data
 
 
 def _keep(workspace: UUID, tag: bytes, key_id: UUID, raw: bytes) -> DataKey:
-    if len(_cache) >= _MOST_CACHED:
-        _cache.clear()
-    key = _cache[workspace, tag] = DataKey(key_id, AESGCM(raw))
+    now = time.monotonic()
+    key = DataKey(key_id, AESGCM(raw), now + KEPT_SECONDS)
+    with _lock:
+        _cache.pop((workspace, tag), None)  # to the end
+        _cache[workspace, tag] = key
+        while (oldest := next(iter(_cache.items())))[1].until <= now or len(_cache) > _MOST_CACHED:
+            del _cache[oldest[0]]
     return key
+
+
+def _forget(workspace: UUID, tags: list[bytes]) -> None:
+    with _lock:
+        for tag in tags:
+            _cache.pop((workspace, tag), None)
 
 
 def _wrap(kek: bytes, raw: bytes, key_id: UUID, workspace: UUID) -> bytes:

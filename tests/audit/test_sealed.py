@@ -1,7 +1,9 @@
 """Values are readable until their subject is erased; then the record, the tree and the proofs stand without them."""
 
 import json
+import time
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
@@ -123,6 +125,21 @@ def test_of_many_values_only_those_of_the_erased_are_sealed_anew(db):
     data = {str(number): log.Sealed(number, f"person:{'alice' if number % 3 else 'bob'}") for number in range(12)}
     entry = trails.append(workspace, data)
     assert [sealed.open_value(entry.id, f"/data/{number}") for number in range(12)] == list(range(12))
+
+
+def test_what_was_unwrapped_leaves_the_memory_of_the_process_after_a_minute(db, monkeypatch):
+    workspace, minutes = uuid4(), [0]
+    monkeypatch.setattr(vault, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + 61 * minutes[0]))
+    vault._cache.clear()
+    for subject in ("person:alice", "person:bob", "person:carol"):
+        seal(workspace, subject)
+    first = set(vault._cache)
+    assert len(first) == 3
+    minutes[0] = 1
+    entry = seal(workspace, "person:bob")
+    assert set(vault._cache) < first
+    assert len(vault._cache) == 1
+    assert sealed.open_value(entry.id, "/data/arguments") == SECRET
 
 
 def test_a_value_put_in_anothers_stead_does_not_open(db):
