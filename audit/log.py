@@ -88,7 +88,8 @@ class Draft(NamedTuple):
         entry = self.entry
         row = [entry.id, entry.workspace, entry.event, self.actor, self.correlation_id, entry.body, entry.leaf_hash]
         sealed = vault.seal(cursor, entry.workspace, self.values)
-        return [*row, prepared.ids(sealed.ids), prepared.texts(sealed.paths), prepared.ids(sealed.keys), sealed.boxes]
+        boxes = prepared.blobs(sealed.boxes)
+        return [*row, prepared.ids(sealed.ids), prepared.texts(sealed.paths), prepared.ids(sealed.keys), boxes]
 
     def appended(self, *, using: str = "default") -> None:
         """Note the commit: of the caller's transaction once it comes, or of the statement that has just succeeded."""

@@ -23,3 +23,8 @@ def texts(values: Iterable[str]) -> str:
     """Return a text[] as the server reads it."""
     quoted = (value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
     return "{" + ",".join([f'"{value}"' for value in quoted]) + "}"
+
+
+def blobs(values: Iterable[bytes]) -> str:
+    """Return a bytea[] as the server reads it."""
+    return "{" + ",".join([f'"\\\\x{value.hex()}"' for value in values]) + "}"

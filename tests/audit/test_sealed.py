@@ -115,6 +115,14 @@ def test_a_process_that_still_knows_an_erased_key_does_not_use_it(db):
     assert sealed.open_blob(blob) == SECRET
 
 
+def test_a_place_may_have_any_name(db):
+    names = ['"', "\\", '\\"', ",", "{}", "{a,b}", " ", "", "NULL", "a/b~c", "'; --", "%s", "\n\t", "žluť 😀", "\\x00"]
+    entry = trails.append(uuid4(), {name: log.Sealed({"of": name}, "person:alice") for name in names})
+    for name in names:
+        pointer = name.replace("~", "~0").replace("/", "~1")
+        assert sealed.open_value(entry.id, f"/data/{pointer}") == {"of": name}
+
+
 def test_of_many_values_only_those_of_the_erased_are_sealed_anew(db):
     workspace = uuid4()
     seal(workspace)
