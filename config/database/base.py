@@ -13,6 +13,7 @@ from typing import Any
 from django.db.backends.postgresql import base
 from django.db.backends.postgresql.operations import DatabaseOperations
 from django.db.backends.utils import CursorWrapper
+from psycopg import ClientCursor
 
 from audit.prepared import Prepared
 
@@ -65,8 +66,10 @@ class Operations(DatabaseOperations):
     """What Django asks about SQL."""
 
     def last_executed_query(self, cursor: Any, sql: Any, params: Any) -> str:
-        """Return what was executed; of a prepared statement the text alone."""
-        return str(sql) if type(sql) is Prepared else super().last_executed_query(cursor, sql, params)
+        """Return what was executed; of a prepared statement what it would be with its parameters pasted in."""
+        if type(sql) is not Prepared:
+            return super().last_executed_query(cursor, sql, params)
+        return ClientCursor(self.connection.connection).mogrify(str(sql), params)
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
