@@ -25,7 +25,7 @@ def missing(*, using: str = "default") -> list[str]:
 def problems() -> list[str]:
     """Return why this process cannot work with the database, as /readyz says it. What fitted once is not asked again.
 
-    Only what is missing keeps a process from working: while a newer Placet is rolled out, this one goes on.
+    What is missing keeps a process from working; that a newer Placet has added something does not, by itself.
     """
     global _fits
     if not _fits:

@@ -171,19 +171,19 @@ def test_the_death_of_sequencer_and_publisher_delays_the_trail_and_loses_nothing
 
 
 def test_an_upgrade_while_runs_are_in_flight_loses_none_and_old_exports_still_verify(placet, goal, tmp_path):
-    """As on several machines: new code begins on the older schema, `migrate` comes while workers hold calls."""
+    """The schema is an older one for a while, as for new code that comes before `migrate`, and workers hold calls."""
     workspace = placet.scene["workspace"]
     kept, note = tmp_path / "kept.note", placet.home / "checkpoints" / f"{workspace}.note"
     placet.wait("a checkpoint", note.exists)
     kept.write_text(note.read_text())
     export, key = tmp_path / "before.ndjson", placet.home / "keys" / f"checkpoint-{workspace}.pub"
     placet.manage("export_trail", workspace, "-o", str(export))
-    placet.manage("migrate", "audit", "0006_rotation", "-v", "0")
     applied = "SELECT count(*) FROM pg_class WHERE relname = 'audit_halt'"
     goals = [f"{goal}-{number}" for number in range(3)]
     with placet.gate():
         runs = [placet.start("steady", one) for one in goals]
         under_way(placet, runs[0], goals[0], "look")
+        placet.manage("migrate", "audit", "0006_rotation", "-v", "0")
         assert placet.query(applied) == [(0,)]
         placet.manage("migrate", "-v", "0")
         assert placet.query(applied) == [(1,)]
