@@ -130,7 +130,10 @@ def database(process: str) -> dict[str, Any]:
             "connect_timeout": 5,
             # At once: only constant texts are prepared (audit.prepared).
             "prepare_threshold": 0 if ENV.placet_prepared_statements else None,
-            "options": "-c lock_timeout=5s -c idle_in_transaction_session_timeout=60s -c timezone=UTC",
+            # What is prepared, or stands in a function, looks rows up by their keys: a plan is as good for any value.
+            # Left to itself PostgreSQL planned what is live anew for each call, which cost more than finding it.
+            "options": "-c lock_timeout=5s -c idle_in_transaction_session_timeout=60s -c timezone=UTC "
+            "-c plan_cache_mode=force_generic_plan",
         },
     }
     if not ENV.database_url:
