@@ -80,7 +80,9 @@ def test_a_clock_that_jumps_anywhere_on_the_way_changes_nothing(scene, bent):
         name = chance.choice(list(DEEDS))
         bent(0)
         if name not in ways:
-            ways[name] = scene.order(name, DEEDS[name].prepare(scene))["passed"]
+            order = DEEDS[name].prepare(scene)
+            ways[name] = scene.order(name, order)["passed"]
+            DEEDS[name].check(scene, order)
         order = DEEDS[name].prepare(scene)
         bent(chance.choice([0, HOUR, -HOUR]))
         done(scene, name, order, jump_at=chance.choice(ways[name]), jump=chance.choice([HOUR, -HOUR, 90, -90]))

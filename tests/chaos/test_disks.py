@@ -101,11 +101,11 @@ def through(placet, leave=0):
     keys = [fresh() for _ in range(8)]
     answers = placet.ask({"call": keys})
     ran = told(answers)
-    assert not all(ran), "the disk was never full"
     # Refused is refused: a call that was told 503 before its decision has not reached its tool.
     for key, (status, body) in zip(keys, answers, strict=True):
         if status == 503:
-            assert (body["code"], placet.effects().count(key)) == ("decision_unrecorded", 0), body
+            assert body["code"] in ("decision_unrecorded", "unavailable"), body
+            assert placet.effects().count(key) == 0, body
     hog.unlink()
     placet.start()
     for _ in range(60):
@@ -124,7 +124,7 @@ def through(placet, leave=0):
 
 def test_while_the_disk_of_the_database_is_full_nothing_runs_and_then_everything_goes_on(tmp_path):
     with placet(tmp_path / "effects") as made:
-        assert through(made) > 0
+        assert through(made) > 0, "the disk was never full"
 
 
 @pytest.fixture
@@ -201,3 +201,4 @@ def test_a_disk_that_fills_up_again_and_again_loses_nothing(tmp_path):
         for chance in rounds("disks", 10):
             refused += through(made, leave=chance.choice([0, 0, 4096, 65_536, 1 << 20]))
     print("calls refused while the disk was full:", refused)
+    assert refused > 0

@@ -4,6 +4,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from gateway import credentials, holds, pep, sessions, states
+from gateway.exchange import Request
 from gateway.models import Credential, Hold, State
 from registry import stops
 from registry.models import Person, Stop, Workspace
@@ -57,9 +58,16 @@ class Released(Held):
     def do(self, order):
         return pep.release(UUID(order["hold"]), **{"now": how()["now"]})
 
+    def ask(self, order):
+        principal = credentials.principal_of(UUID(order["credential"]))
+        request = Request("tool", "careful", {"value": order["value"]}, order["value"], "chaos")
+        return pep.call(principal, request, now=how()["now"])
+
     def recover(self, scene, order):
         lapse(order["credential"])
         outcome = self.do(order)
+        if outcome.status == "unknown":
+            outcome = self.ask(order)  # its agent repeats it: what nobody can vouch for may be tried again
         if outcome.status == "parked":
             # The approval was used for an attempt that nobody can vouch for: a person is asked again.
             order["hold"] = str(outcome.hold)
