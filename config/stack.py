@@ -85,6 +85,8 @@ class Stack:
                     if answer.status == 200:
                         return True
             except (urllib.error.URLError, OSError):
+                # What dies meanwhile must not be waited for until the end.
+                self.supervisor.look(also=self.keep)
                 time.sleep(0.1)
         return False
 

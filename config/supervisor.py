@@ -97,9 +97,13 @@ class Supervisor:
     def watch(self, *, also: Callable[[], None]) -> None:
         """Keep the children alive until `end`; `also` is called each round and may restart what we do not hold."""
         while not self.ended.wait(0.2):
-            also()
-            for child in self.children:
-                child.watch(self.write)
+            self.look(also=also)
+
+    def look(self, *, also: Callable[[], None]) -> None:
+        """Restart what has died and is due."""
+        also()
+        for child in self.children:
+            child.watch(self.write)
 
     def pids(self) -> dict[str, int]:
         """Return the pid of each process that was started, by name."""

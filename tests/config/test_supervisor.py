@@ -5,7 +5,9 @@ import signal
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
+from config.stack import Stack
 from config.supervisor import Child, Supervisor
 
 SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
@@ -52,6 +54,22 @@ def test_a_process_that_keeps_dying_is_restarted_after_longer_and_longer_pauses(
         supervisor.end()
         thread.join()
         supervisor.stop()
+
+
+def test_what_dies_before_everything_is_ready_is_not_waited_for(tmp_path):
+    child = Child("broken", [sys.executable, "-c", "raise SystemExit(3)"], {}, pause=0.01)
+    whole = Stack.__new__(Stack)
+    whole.environment = SimpleNamespace(loopback="127.0.0.1:9", placet_home=tmp_path)
+    whole.database = whole.broker = None
+    whole.pids, whole.supervisor = {}, Supervisor([child], write=lambda name, line: None)
+    whole.supervisor.start()
+    first = child.process.pid
+    try:
+        assert not whole.wait_until_ready(timeout=3)
+        assert child.process.pid != first
+        assert '"broken"' in (tmp_path / "processes.json").read_text()
+    finally:
+        whole.supervisor.stop()
 
 
 def test_stopping_ends_every_process_even_one_that_ignores_the_request():
