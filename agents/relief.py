@@ -48,6 +48,11 @@ def take(steps: Iterable[UUID]) -> int:
     return taken
 
 
+def end() -> None:
+    """Finish what is under way; what only waits here stays due."""
+    _pool.shutdown(cancel_futures=True)
+
+
 def _advance(step: UUID) -> None:
     try:
         executor.advance(step)

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from agents import sweeper
+from agents import relief, sweeper
 from audit import loop
 
 
@@ -17,6 +17,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         loop.until_stopped(_round, interval=options["pause"])
+        relief.end()
 
 
 def _round() -> int:
