@@ -9,7 +9,7 @@ from tests.chaos.recoveries import Recovery
 from tests.chaos.site import send
 
 _BACKENDS = """
-SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND usename LIKE 'placet!_%' ESCAPE '!'
+SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND starts_with(usename, 'placet_')
 """
 
 

@@ -20,6 +20,12 @@ def _child_of(ops, name, chance):
     return chance.choice(found)
 
 
+def _serves(ops):
+    """Do nothing if the web process answers: one that is starting is left alone, or there would be no load at all."""
+    if not ops.site.ready():
+        raise NothingThere("web")
+
+
 def _kill(ops, name):
     """SIGKILL a process with all that it has started."""
     pid = ops.pid(name)
@@ -63,6 +69,7 @@ def kill_worker_parent(ops, chance):
 @fault(weight=4, rest=4.0)
 def kill_web_child(ops, chance):
     """SIGKILL a web worker in the middle of its requests."""
+    _serves(ops)
     pid = _child_of(ops, "web", chance)
     send(pid)
     return str(pid)
@@ -71,6 +78,7 @@ def kill_web_child(ops, chance):
 @fault(weight=1, rest=20.0)
 def kill_web(ops, chance):
     """SIGKILL the web server with all its workers."""
+    _serves(ops)
     return _kill(ops, "web")
 
 
@@ -135,6 +143,7 @@ def stop_worker_child(ops, chance):
 @fault(weight=2)
 def stop_web_child(ops, chance):
     """Let a web worker sleep in the middle of its requests."""
+    _serves(ops)
     pid = _child_of(ops, "web", chance)
     send(pid, signal.SIGSTOP)
     ops.later(chance.uniform(0.5, ZOMBIE_SECONDS), lambda: send(pid, signal.SIGCONT))

@@ -17,6 +17,9 @@ import psycopg
 import redis
 
 from tests.chaos.recoveries import Recoveries
+from tests.chaos.site import alive
+
+MOST_TRIES = 600  # of covering, a tenth of a second each where there is nothing to break
 
 
 class NothingThere(Exception):
@@ -65,7 +68,7 @@ class Ops:
     def pid(self, name):
         """Return the pid of a process of the supervisor. :raises NothingThere: it is not there just now."""
         pid = self.site.pids().get(name)
-        if pid is None:
+        if pid is None or not alive(pid):
             raise NothingThere(name)
         return pid
 
@@ -136,15 +139,17 @@ class Injector:
         """Inject each kind once, in an order of the seed's: what a short run can be sure to have tried."""
         left = [one for one in self.kinds if one.name not in self.counts]
         self.chance.shuffle(left)
-        for kind in left:
-            for _ in range(100):
-                try:
-                    what = kind.inject(self.ops, self.chance)
-                except NothingThere:
-                    time.sleep(0.1)
-                    self.ops.tick()
-                    continue
-                self._last[kind.name] = time.monotonic()
-                self.done.append(Done(time.time(), kind.name, what))
-                yield self.done[-1]
-                break
+        for _ in range(MOST_TRIES):
+            if not left:
+                return
+            kind = left.pop(0)
+            try:
+                what = kind.inject(self.ops, self.chance)
+            except NothingThere:
+                left.append(kind)  # the database may be away for a moment
+                time.sleep(0.1)
+                self.ops.tick()
+                continue
+            self._last[kind.name] = time.monotonic()
+            self.done.append(Done(time.time(), kind.name, what))
+            yield self.done[-1]

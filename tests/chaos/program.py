@@ -77,7 +77,7 @@ class Program:
         self.ops = Ops(site)
         self.injector = Injector(self.ops, random.Random(seed), kinds)
 
-    def run(self, *, faults, seconds, gap=(0.2, 1.6), cover=False):
+    def run(self, *, faults, seconds, gap=(0.2, 2.0), cover=False):
         """Inject so many faults, for at most so many seconds; then drain and check. Return what was seen."""
         result, began = self.result, time.monotonic()
         self.load.start(CLIENTS, PEOPLE)

@@ -107,10 +107,18 @@ def children(pid):
     return sorted(found)
 
 
+def alive(pid):
+    """Say whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def send(pid, sign=signal.SIGKILL, *, group=False):
     """Send a signal to a process or its group; one that is gone needs none."""
     with contextlib.suppress(ProcessLookupError):
         (os.killpg if group else os.kill)(pid, sign)
 
 
-__all__ = ["LEASE_SECONDS", "LONGEST_ANSWER", "Site", "children", "send"]
+__all__ = ["LEASE_SECONDS", "LONGEST_ANSWER", "Site", "alive", "children", "send"]
