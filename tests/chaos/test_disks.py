@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from io import StringIO
 
@@ -13,6 +13,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from audit import checkpoints, files, fsck, jobs, publisher, sequencer, verify
+from config.embedded.processes import StartFailed
 from tests import embedded
 from tests.audit import trails
 from tests.chaos import disks
@@ -107,8 +108,9 @@ def through(placet, leave=0):
             assert body["code"] in ("decision_unrecorded", "unavailable"), body
             assert placet.effects().count(key) == 0, body
     hog.unlink()
-    placet.start()
     for _ in range(60):
+        with suppress(StartFailed):  # it may have died of it, and be long in coming back
+            placet.start()
         answers = placet.ask({"call": keys})
         if all(told(answers)):
             break

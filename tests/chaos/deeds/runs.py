@@ -24,7 +24,7 @@ class Worked(Deed):
     def __init__(self, *tools, more=(), state="succeeded", steps=None, effects=None):
         self.tools, self.more, self.state, self.steps = tools, more, state, steps
         self.effects = len(tools) if effects is None else effects
-        self.unsafe = bool({"launch", "fire"} & {*tools, *more})
+        self.unsafe = "launch" in {*tools, *more}
 
     def prepare(self, scene):
         script = [{"when": {"step": 1}, "call": [call(tool) for tool in self.tools]}, {"say": "done"}]
@@ -59,10 +59,11 @@ class Worked(Deed):
 
     def keys(self, scene, order):
         """Return the keys of everything that happened for the run, and fail where an unsafe tool acted twice."""
-        done = scene.effects(order["value"]) + scene.effects(order["value"].removeprefix("say:"))
-        if self.unsafe:
-            assert len(done) == len({one["key"] for one in done}), done
-        return {one["key"] for one in done}
+        done, undone = scene.effects(order["value"]), scene.effects(order["value"].removeprefix("say:"))
+        for tools, acted in ((self.tools, done), (self.more, undone)):
+            if "launch" in tools:
+                assert len(acted) == len({one["key"] for one in acted}), acted
+        return {one["key"] for one in done + undone}
 
     def check(self, scene, order):
         run = Run.objects.get(pk=order["run"])
