@@ -77,7 +77,11 @@ def start(home: Path, sockets: Path, *, superuser_password: str, settings: dict[
     log = (home / "postgres.log").open("ab")
     process = _spawn(arguments, account, stdout=log, stderr=log)
     server = Server(process, data, sockets, lock)
-    _wait(server, superuser_password, home / "postgres.log")
+    try:
+        _wait(server, superuser_password, home / "postgres.log")
+    except BaseException:
+        server.stop()  # and give the lock back: who tries again, once there is room on the disk, say, needs it
+        raise
     return server
 
 
