@@ -42,6 +42,15 @@ def pytest_collection_modifyitems(config, items):
         items.sort(key=lambda item: -durations.of(item.nodeid.partition("::")[0]))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Let no test begin with a connection that the one before lost or left in a transaction."""
+    from django.db import connections
+
+    for connection in connections.all(initialized_only=True):
+        _tidy(connection)
+
+
 @pytest.fixture(scope="session")
 def django_db_setup():
     """The database is made by tests/embedded.py, not by Django."""
@@ -67,7 +76,7 @@ def _tidy(connection):
     raw = connection.connection
     if raw is None:
         return
-    whole = not connection.in_atomic_block and not connection.closed_in_transaction and connection.get_autocommit()
+    whole = not connection.in_atomic_block and not connection.closed_in_transaction and connection.autocommit
     try:
         if whole and raw.info.transaction_status is psycopg.pq.TransactionStatus.IDLE:
             raw.execute("RESET ALL; UNLISTEN *; SELECT pg_advisory_unlock_all()")

@@ -134,13 +134,16 @@ class Running:
         assert answer.status_code < 400, answer.text
         return answer
 
-    def ended(self, pk, *states):
-        """Wait until a run is in one of `states`; return it."""
+    def ended(self, pk, *states, aided=False):
+        """Wait until a run is in one of `states`; return it. With `aided`, olga requeues what used up its attempts."""
         found = {}
 
         def look():
             with contextlib.suppress(httpx2.HTTPError, ValueError):
                 found.update(self.run(pk))
+                for step in found["steps"] if aided and found["wait"] == "person" else ():
+                    if step["state"] == "dead":
+                        self.post("olga", f"steps/{step['id']}/requeues/", {})
             return found.get("state") in states
 
         self.wait(f"{states}", look, lambda: f"the run is {found}")

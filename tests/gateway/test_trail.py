@@ -125,4 +125,4 @@ def test_a_refused_log_is_seen_by_everybody_who_watches(stage, agent, halted, cl
     assert 'placet_trail_halted{code="history_rewritten"} 0.0' in shown
     ready = client.get("/readyz")
     assert (ready.status_code, ready.json()["ready"]) == (200, True)
-    assert ready.json()["alarms"] == [f"the publisher refuses log {halted}: tree_shrunk"]
+    assert f"the publisher refuses log {halted}: tree_shrunk" in ready.json()["alarms"]
