@@ -107,6 +107,19 @@ def find(workspace: UUID, environment: str, revision: str, *, using: str = "defa
     return bytes(row[0]) if row else None
 
 
+def mark() -> tuple[int, UUID | None]:
+    """Return what differs once another bundle is published: how many there are, and the id of the latest.
+
+    Their number, too: ids follow the clock of who made them, and one of a clock that was ahead stays the latest.
+    """
+    with connections["default"].cursor() as cursor:
+        cursor.execute(
+            "SELECT (SELECT count(*) FROM registry_bundle), (SELECT id FROM registry_bundle ORDER BY id DESC LIMIT 1)"
+        )
+        row = cursor.fetchone()
+    return row[0], row[1]
+
+
 def newest(*, using: str = "default") -> list[tuple[UUID, UUID, str, str]]:
     """Return (environment id, workspace, environment name, revision) of each newest bundle, the latest first."""
     with connections[using].cursor() as cursor:

@@ -56,7 +56,7 @@ class Keeper:
         self._pool = pool
         self._name = name
         self._newest: list[tuple[UUID, UUID, str, str]] = []
-        self._last: UUID | None = None
+        self._last: tuple[int, UUID | None] | None = None
         # By socket, its process, environment, revision: whether the evaluator took the bundle.
         self._taken: dict[tuple[str, int, UUID, str], bool] = {}
         self._served: dict[UUID, str] = {}
@@ -64,12 +64,10 @@ class Keeper:
 
     def step(self) -> int:
         """Look once; return how many rows were written out of turn."""
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT id FROM registry_bundle ORDER BY id DESC LIMIT 1")
-            row = cursor.fetchone()
-        if row is not None and row[0] != self._last:
+        mark = bundles.mark()
+        if mark != self._last:
             # More than an evaluator keeps would only push each other out; the rest is loaded when a call needs it.
-            self._newest, self._last = bundles.newest()[: KEPT // 2], row[0]
+            self._newest, self._last = bundles.newest()[: KEPT // 2], mark
         fresh = {}
         for environment, workspace, name, revision in self._newest:
             if self._give(environment, workspace, name, revision) and self._served.get(environment) != revision:

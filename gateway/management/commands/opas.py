@@ -59,24 +59,22 @@ class Keeper:
         self._only = only
         self._binary = binary
         self._registry = registry
-        self._last: UUID | None = None
+        self._last: tuple[int, UUID | None] | None = None
         self._keys: float | None = None
         self.sidecars: dict[UUID, Sidecar] = {}
 
     def step(self) -> int:
         """Look once."""
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT id FROM registry_bundle ORDER BY id DESC LIMIT 1")
-            row = cursor.fetchone()
+        mark = bundles.mark()
         pinned = settings.PLACET_KEYS / "bundle.pub"
         keys = pinned.stat().st_mtime if pinned.exists() else None
-        if row is not None and (row[0], keys) != (self._last, self._keys):
+        if (mark, keys) != (self._last, self._keys):
             newest = [one for one in bundles.newest() if not self._only or one[0] in self._only]
             if len(newest) > MOST:
                 log.error("too many environments for sidecars", environments=len(newest), most=MOST)
             for environment, workspace, name, revision in newest[:MOST]:
                 self._keep(environment, workspace, name, revision)
-            self._last, self._keys = row[0], keys
+            self._last, self._keys = mark, keys
         for sidecar in self.sidecars.values():
             sidecar.watch()
         return 0
