@@ -34,6 +34,9 @@ def browser():
             executable_path=found.stdout.strip(), headless=True, args=window.FLAGS, env=os.environ | {"HOME": profile}
         )
         yield started
+        # While its loop runs, this thread has connections of its own in Django's eyes. The next browser would find
+        # them as other tests left them, and no test in between sees them.
+        connections.close_all()
         started.close()
     del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
 
