@@ -125,9 +125,10 @@ def newest(*, using: str = "default") -> list[tuple[UUID, UUID, str, str]]:
     with connections[using].cursor() as cursor:
         cursor.execute(
             "SELECT environment.id, environment.workspace_id, environment.name, newest.revision"
-            " FROM registry_environment AS environment JOIN LATERAL (SELECT id, revision FROM registry_bundle AS bundle"
+            " FROM registry_environment AS environment JOIN LATERAL (SELECT id, created_at, revision"
+            " FROM registry_bundle AS bundle"
             " WHERE bundle.environment_id = environment.id ORDER BY bundle.created_at DESC, bundle.id DESC LIMIT 1)"
-            " AS newest ON true ORDER BY newest.id DESC"
+            " AS newest ON true ORDER BY newest.created_at DESC, newest.id DESC"
         )
         return [(row[0], row[1], row[2], row[3]) for row in cursor.fetchall()]
 

@@ -7,10 +7,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from django.conf import settings
 
+from audit.uuid7 import uuid7
 from gateway import evaluators, pdp
 from gateway.management.commands.evaluators import Keeper
 from registry import workspaces
@@ -67,6 +69,15 @@ def test_a_pool_reports_a_revision_only_when_every_evaluator_has_it(environment,
     assert revision(environment, f"keeper-{environment.pk}") == first.revision
     second = bundling.publish(environment, {"release": bundling.OPEN + "\n\n"})
     wait(lambda: keeper.step() >= 0 and revision(environment, f"keeper-{environment.pk}") == second.revision)
+
+
+def test_a_bundle_is_noticed_after_one_whose_maker_had_its_clock_ahead(environment, pool):
+    keeper, name = Keeper(pool, name=f"keeper-{environment.pk}"), f"keeper-{environment.pk}"
+    early = UUID(int=uuid7().int + (3_600_000 << 80))  # its first 48 bits are milliseconds
+    first = bundling.publish(environment, {"release": bundling.OPEN}, id=early)
+    wait(lambda: keeper.step() >= 0 and revision(environment, name) == first.revision)
+    second = bundling.publish(environment, {"release": bundling.OPEN + "\n"})
+    wait(lambda: keeper.step() >= 0 and revision(environment, name) == second.revision, seconds=20)
 
 
 def test_an_evaluator_that_comes_anew_gets_the_bundles_again(environment, pool):

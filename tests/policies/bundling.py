@@ -35,11 +35,11 @@ def content(text):
     return {"modules": {"policy.rego": text}, "data": {}, "tests": {}, "requires": "portable"}
 
 
-def publish(environment, releases, *, more=None, change=None, key=None, using="bundler"):
+def publish(environment, releases, *, more=None, change=None, key=None, using="bundler", **row):
     """Sign and store a bundle: shipped floor and baseline, and `releases` (name -> Rego text or content).
 
     :param more: path -> text of files that no bundler would put there.
-    :param change: bytes -> bytes, applied after signing.
+    :param change: bytes -> bytes, applied after signing. :param row: what its row has otherwise than usual.
     """
     parts = {"floor": policies.shipped("floor"), "baseline": policies.shipped("baseline")}
     parts |= {name: content(one) if isinstance(one, str) else one for name, one in releases.items()}
@@ -64,11 +64,11 @@ def publish(environment, releases, *, more=None, change=None, key=None, using="b
     metadata |= {"baselines": [digests["baseline"]], "releases": sorted(digests[name] for name in releases)}
     signing = key or bundle_keys.signing(settings.PLACET_KEYS)
     raw, manifest = bundlefile.pack(files | (more or {}), metadata, key=signing)
-    store(environment, change(raw) if change else raw, manifest, using=using)
+    store(environment, change(raw) if change else raw, manifest, using=using, **row)
     return Published(environment, manifest["revision"], digests)
 
 
-def store(environment, raw, manifest, *, revision=None, using="bundler"):
+def store(environment, raw, manifest, *, revision=None, using="bundler", **row):
     """Insert the row as the bundler's role may."""
     Bundle.objects.using(using).create(
         workspace_id=environment.workspace_id,
@@ -77,4 +77,5 @@ def store(environment, raw, manifest, *, revision=None, using="bundler"):
         content=raw,
         manifest=manifest,
         created_at=datetime.now(UTC),
+        **row,
     )
