@@ -60,7 +60,7 @@ def test_a_person_confirms_in_the_browser_and_the_terminal_is_signed_in(
 
     def confirm(seconds):
         """What alice does while the terminal waits: compare the code on the page and confirm."""
-        login = DeviceLogin.objects.latest("pk")
+        login = DeviceLogin.objects.latest("expires_at")
         page = browser(alice)
         told = page.get(f"/device/?code={login.code.lower().replace('-', ' ')}").content.decode()
         shown.update(code=login.code, page=told)
@@ -90,7 +90,7 @@ def test_a_person_confirms_in_the_browser_and_the_terminal_is_signed_in(
 
 def test_a_refused_login_ends_with_exit_3_and_is_on_record(placet, server, browser, alice, trail, monkeypatch):
     def refuse(seconds):
-        code = DeviceLogin.objects.latest("pk").code
+        code = DeviceLogin.objects.latest("expires_at").code
         browser(alice).post("/device/", {"code": code, "verdict": "refuse"})
 
     monkeypatch.setattr(access, "wait", refuse)
