@@ -23,7 +23,10 @@ ACKNOWLEDGED = "audit.loss.acknowledged"
 
 @dataclass(frozen=True)
 class Loss:
-    """What is acknowledged. `what`: records or key; `note`: the largest checkpoint that was published, if one was."""
+    """What is acknowledged. `what`: records, key, or unproven: nobody knows whether records are lost.
+
+    `note`: the largest checkpoint that was published, if one was.
+    """
 
     what: str
     note: str
@@ -150,3 +153,4 @@ def _change_over(workspace: UUID, coming: keys.SigningKey) -> None:
     rotation.list_public(f"checkpoint-{workspace}", coming.public)
     waiting = Path(settings.PLACET_KEYS) / f"checkpoint-{workspace}.epoch"
     waiting.replace(waiting.with_suffix(".key"))
+    keyfiles.sync(waiting.parent)  # or a power cut brings the old key back

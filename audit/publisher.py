@@ -19,7 +19,7 @@ from django.conf import settings
 from django.db import connections, transaction
 from django.db.backends.utils import CursorWrapper
 
-from audit import crash, halts, keys, rotation, tiles, tree, verify
+from audit import crash, halts, keyfiles, keys, rotation, tiles, tree, verify
 from audit.uuid7 import uuid7
 
 log = structlog.get_logger(__name__)
@@ -210,8 +210,4 @@ def _write(path: Path, text: str) -> None:
         os.fsync(file.fileno())
     crash.point("audit.publisher.written")
     aside.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    keyfiles.sync(path.parent)

@@ -19,6 +19,7 @@ from uuid import UUID
 from django.db import connections, transaction
 from django.db.backends.utils import CursorWrapper
 
+from audit import keyfiles
 from config import dump, keyring
 
 FORMAT = "placet.backup/1"
@@ -58,14 +59,15 @@ def create(directory: Path, *, now: datetime, using: str = "default") -> Backup:
     (aside / NOTES).mkdir(mode=0o700, parents=True)
     aside.chmod(0o700)
     try:
+        needed = keyring.inventory()  # first: a damaged key is found before the work is done
         told = _write(aside, using)
         files = {str(path.relative_to(aside)): _digest(path) for path in sorted(aside.rglob("*")) if path.is_file()}
-        told |= {"format": FORMAT, "at": now.astimezone(UTC).isoformat(), "keys": keyring.inventory(), "files": files}
+        told |= {"format": FORMAT, "at": now.astimezone(UTC).isoformat(), "keys": needed, "files": files}
         _put(aside / MANIFEST, json.dumps(told, indent=1, sort_keys=True).encode())
         for path in (aside / DUMP, aside / NOTES, aside):
-            _sync(path)
+            keyfiles.sync(path)
         aside.rename(directory)
-        _sync(directory.parent)
+        keyfiles.sync(directory.parent)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
@@ -135,11 +137,3 @@ def _digest(path: Path) -> str:
         while chunk := file.read(CHUNK):
             digest.update(chunk)
     return f"sha256:{digest.hexdigest()}"
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

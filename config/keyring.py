@@ -18,14 +18,20 @@ def inventory() -> dict[str, list[str]]:
         if path.stem == "receipt" or path.stem.startswith("checkpoint-"):
             found[path.name] = [keys.load(path).id]
     if (settings.PLACET_KEYS / "bundle.key").exists():
-        found["bundle.key"] = [bundlefile.key_id(bundle_keys.pinned(settings.PLACET_KEYS)[0])]
+        found["bundle.key"] = [bundlefile.key_id(bundle_keys.signing(settings.PLACET_KEYS))]
     return found
 
 
 def missing(wanted: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the files of `wanted` that are not here, or hold other keys. One that was rotated since is still here."""
+    """Return the files of `wanted` that are not here, or hold other keys. One that was rotated since is still here.
+
+    Without its public half beside it, a signing key verifies nothing that it signed.
+    """
     here = inventory()
-    return [name for name, ids in wanted.items() if name not in here or set(ids) - _known(name, here[name])]
+    absent = [name for name, ids in wanted.items() if name not in here or set(ids) - _known(name, here[name])]
+    signing = [name for name in wanted if name.endswith(".key") and name not in {*rotation.SECRETS, *absent}]
+    halves = [f"{name.removesuffix('.key')}.pub" for name in signing]
+    return [*absent, *(name for name in halves if not (settings.PLACET_KEYS / name).exists())]
 
 
 def _known(name: str, ids: Sequence[str]) -> set[str]:

@@ -28,7 +28,8 @@ class Evidence:
 @dataclass(frozen=True)
 class Terms:
     """What a person accepts. `lost`: log -> size of the checkpoint whose records are lost; `new_keys`: logs whose
-    signing key is lost; `unproven`: that nothing from outside speaks for a restored log.
+    signing key is lost; `unproven`: that nothing from outside speaks for a restored log. Its old key may have signed
+    more than is there, so it signs no further either.
     """
 
     reason: str
@@ -84,6 +85,7 @@ def accept(evidence: Evidence, terms: Terms, *, by: Person, now: datetime, corre
     for workspace in terms.new_keys:
         losses.relist(workspace)
     reports, restored = check(evidence), restoration.pending()
+    _known({*terms.lost, *terms.new_keys}, reports)
     _require(reports, terms, restored is not None)
     _authorise([one for one in reports if _concerned(one, terms, restored is not None)] or reports, by)
     how: dict[str, Any] = {"now": now, "correlation_id": correlation_id}
@@ -95,13 +97,9 @@ def accept(evidence: Evidence, terms: Terms, *, by: Person, now: datetime, corre
             if restored is not None or not one.whole:
                 _record(one, restored, terms.reason, by, now, correlation_id)
     for one in reports:
-        workspace = one.finding.workspace
-        if workspace in terms.lost and one.finding.lost and not _only_receipts(one):
-            loss = losses.Loss("records", one.finding.note, terms.reason)
-        elif workspace in terms.new_keys:
-            loss = losses.Loss("key", one.finding.note, terms.reason)
-        else:
+        if (what := _ended_by(one, terms, restored is not None)) is None:
             continue
+        workspace, loss = one.finding.workspace, losses.Loss(what, one.finding.note, terms.reason)
         key = losses.begin_epoch(workspace, loss, actor=by.actor, **how)
         done.append(f"log {workspace} goes on in a new epoch; its key, for the auditors:\n{key.public}")
     for one in reports:
@@ -112,6 +110,24 @@ def accept(evidence: Evidence, terms: Terms, *, by: Person, now: datetime, corre
         done.append("the database is open again; start Placet")
     restoration.forget()
     return done
+
+
+def _ended_by(report: Report, terms: Terms, restored: bool) -> str | None:
+    """Return what ends the epoch of a log, None if it goes on under its name: no signature can contradict it then."""
+    workspace = report.finding.workspace
+    if workspace in terms.lost and report.finding.lost and not _only_receipts(report):
+        return "records"
+    if workspace in terms.new_keys:
+        return "key"
+    # What was published after the backup is in nobody's hands here; it may be in somebody's.
+    return "unproven" if restored and report.whole and not report.proven and report.finding.published else None
+
+
+def _known(named: set[UUID], reports: Iterable[Report]) -> None:
+    """:raises Refusal: log_unknown: somebody named a log that there is not."""
+    for workspace in named - {one.finding.workspace for one in reports}:
+        detail = f"There is no log {workspace}: --lost and --new-key take the id that `recovery check` prints."
+        raise Refusal("log_unknown", detail, status=404, field="lost")
 
 
 def _require(reports: Iterable[Report], terms: Terms, restored: bool) -> None:
@@ -142,10 +158,12 @@ def _concerned(report: Report, terms: Terms, restored: bool) -> bool:
 def _authorise(reports: Iterable[Report], by: Person) -> None:
     """:raises Refusal: role_missing: the person may stop none of the workspaces that this is about.
 
-    One is enough: who can run this holds the owner's password; the role says whose name goes on record.
+    One is enough: who can run this holds the owner's password; the role says whose name goes on record. Where the
+    database has lost all of them, one of the others has to know the person.
     """
-    found = Workspace.objects.filter(pk__in=[one.finding.workspace for one in reports])
-    if found and not any(memberships.roles_of(by, row.pk) & set(stops.ROLES) for row in found):
+    concerned = Workspace.objects.filter(pk__in=[one.finding.workspace for one in reports])
+    found = concerned if concerned.exists() else Workspace.objects.all()
+    if not any(memberships.roles_of(by, row.pk) & set(stops.ROLES) for row in found):
         detail = "Name an operator, security or admin of a workspace that this is about, with --as."
         raise Refusal("role_missing", detail, status=403)
 
@@ -177,7 +195,7 @@ def _record(
         correlation_id=correlation_id,
         now=now,
         data={
-            "backup": restored.at.isoformat() if restored else None,
+            "backup": restored.at.isoformat() if restored and restored.at else None,
             "size": finding.size,
             "published": finding.published,
             "proven": report.proven,

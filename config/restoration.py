@@ -24,12 +24,12 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Restored:
-    """A database that was restored and not accepted yet. `at`: when the backup was taken.
+    """A database that was restored and not accepted yet. `at`: when the backup was taken; None: nobody knows.
 
     `own`: logs of which nothing is known but the backup's own checkpoint.
     """
 
-    at: datetime
+    at: datetime | None
     own: frozenset[UUID]
     logs: dict[UUID, int]
 
@@ -58,24 +58,50 @@ def restore(directory: Path, *, without_keys: bool = False, using: str = "defaul
     entrance.close(using=using)
     if not entrance.shut(using=using):
         raise Refused("The database cannot be shut to the runtime roles: DATABASE_URL has to name its owner.")
-    path = dump.program("pg_restore", using=using, at_least=backup.postgres)
-    arguments = ["--no-owner", "--single-transaction", "--exit-on-error", "--dbname"]
-    dump.run(path, [*arguments, connections[using].settings_dict["NAME"], str(directory / backups.DUMP)], using=using)
-    _compare(backup, using)
-    own = frozenset(workspace for workspace in backup.logs if _keep_note(backup, workspace))
-    restored = Restored(backup.at, own, dict(backup.logs))
-    _remember(restored)
+    _fill(backup, using)
     if schema.missing(using=using):
         call_command("migrate", database=using, verbosity=0, skip_checks=True)
-    return restored
+    return _told()
 
 
-def pending() -> Restored | None:
-    """Return the database that was restored here and that nobody has accepted yet."""
-    path = _path()
-    if not path.exists():
+def _fill(backup: backups.Backup, using: str) -> None:
+    """Fill the database. What has to be known of it is written down first: from the commit on it counts as restored."""
+    path = dump.program("pg_restore", using=using, at_least=backup.postgres)
+    kept = [workspace for workspace in backup.logs if _keep_note(backup, workspace)]
+    own = frozenset(workspace for workspace in backup.logs if _is_own(backup, workspace))
+    _remember(Restored(backup.at, own, dict(backup.logs)))
+    arguments = ["--no-owner", "--single-transaction", "--exit-on-error", "--dbname"]
+    file = str(backup.directory / backups.DUMP)
+    try:
+        dump.run(path, [*arguments, connections[using].settings_dict["NAME"], file], using=using)
+    except dump.Failed:
+        # One transaction: nothing is there. So it is as before, and can be tried again.
+        for workspace in kept:
+            publisher.copy_path(workspace).unlink(missing_ok=True)
+        forget()
+        entrance.open(using=using)
+        raise
+    _compare(backup, using)
+
+
+def pending(*, using: str = "default") -> Restored | None:
+    """Return the database that was restored and that nobody has accepted yet.
+
+    One that is shut, and of which nothing is written down here, was restored elsewhere, or by somebody who was cut
+    short: of its logs nothing is known but what they say of themselves.
+    """
+    if _path().exists():
+        return _told()
+    if not entrance.shut(using=using):
         return None
-    told = json.loads(path.read_text())
+    with connections[using].cursor() as cursor:
+        cursor.execute("SELECT workspace, size FROM audit_head")
+        logs = dict(cursor.fetchall())
+    return Restored(None, frozenset(logs), logs)
+
+
+def _told() -> Restored:
+    told = json.loads(_path().read_text())
     logs = {UUID(log): int(size) for log, size in told["logs"].items()}
     return Restored(datetime.fromisoformat(told["at"]), frozenset(map(UUID, told["own"])), logs)
 
@@ -94,18 +120,23 @@ def _compare(backup: backups.Backup, using: str) -> None:
 
 
 def _keep_note(backup: backups.Backup, workspace: UUID) -> bool:
-    """Put the backup's checkpoint where the publisher looks, unless one is there: that one may be newer."""
+    """Put the backup's checkpoint where the publisher looks, unless one is there, which may be newer; say whether."""
     note, place = backup.note(workspace), publisher.copy_path(workspace)
-    if place.exists():
-        return place.read_text(encoding="utf-8") == note
-    if note:
-        keyfiles.write_once(place, note, mode=0o644)
+    if note is None or place.exists():
+        return False
+    keyfiles.write_once(place, note, mode=0o644)
     return True
+
+
+def _is_own(backup: backups.Backup, workspace: UUID) -> bool:
+    """Say whether nothing is kept here of a log but what came out of the backup."""
+    place = publisher.copy_path(workspace)
+    return not place.exists() or place.read_text(encoding="utf-8") == backup.note(workspace)
 
 
 def _remember(restored: Restored) -> None:
     told = {
-        "at": restored.at.isoformat(),
+        "at": restored.at.isoformat() if restored.at else None,
         "own": sorted(map(str, restored.own)),
         "logs": {str(log): size for log, size in restored.logs.items()},
     }

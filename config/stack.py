@@ -128,14 +128,14 @@ class Stack:
                     f"The database has migrations that this Placet does not know ({schema.listed(unknown)}): a newer "
                     "one made it. Start that version, or restore the backup from before the upgrade."
                 )
-            if schema.missing():
-                self.write("migrate", "bringing the database to this version")
-                call_command("migrate", verbosity=0, skip_checks=True)
             if entrance.shut():
                 raise processes.StartFailed(
                     "The database was restored from a backup, and nobody has accepted it yet. Look at `manage.py "
                     "recovery check`, then run `manage.py recovery accept` (docs/operations/restore.md)."
                 )
+            if schema.missing():
+                self.write("migrate", "bringing the database to this version")
+                call_command("migrate", verbosity=0, skip_checks=True)
         except DatabaseError as error:
             raise processes.StartFailed(f"The migration failed; nothing was started: {error}") from error
         finally:

@@ -1,7 +1,9 @@
 """A backup that was taken under load comes back whole, and what it lacks is found by what was kept outside."""
 
+import hashlib
 import json
 import shutil
+from uuid import uuid4
 
 import pytest
 
@@ -113,12 +115,28 @@ def test_what_is_damaged_foreign_or_lacks_its_keys_is_not_restored(origin, fresh
     shutil.copytree(origin.backup, tmp_path / "newer")
     (tmp_path / "newer" / "manifest.json").write_text(json.dumps(manifest))
     assert "registry.0999_of_tomorrow" in fresh.manage("restore", tmp_path / "newer", fails=1)
+    torn = json.loads((origin.backup / "manifest.json").read_text())
+    torn["files"]["database.dump"] = f"sha256:{hashlib.sha256(dump.read_bytes()[:20_000]).hexdigest()}"
+    dump.write_bytes(dump.read_bytes()[:20_000])
+    (copy / "manifest.json").write_text(json.dumps(torn))
+    # What failed leaves the place as it was.
+    assert "pg_restore" in fresh.manage("restore", copy, fails=1)
+    assert not (fresh.home / "restored.json").exists()
+    assert list((fresh.home / "checkpoints").glob("*.note")) == []
     (fresh.home / "keys" / "values.kek").unlink()
     refused = fresh.manage("restore", origin.backup, fails=1)
     assert "values.kek" in refused and "--without-keys" in refused
     assert "Restored" in fresh.manage("restore", origin.backup, "--without-keys")
     assert "not empty" in fresh.manage("restore", origin.backup, "--without-keys", fails=1)
-    # Without proof it is stopped until somebody has looked.
-    fresh.manage("recovery", "accept", "--as", "olga", "--reason", "All else is lost.", "--unproven")
+    # Without proof it is stopped until somebody has looked, and under its old name nothing more is signed: that may
+    # have been done already. So it is, too, if nobody knows here that it was restored.
+    (fresh.home / "restored.json").unlink()
+    assert "completeness not proven" in fresh.manage("recovery", "check", fails=3)
+    how = ("recovery", "accept", "--as", "olga", "--reason", "All else is lost.")
+    assert "unproven" in fresh.manage(*how, fails=1)
+    assert "log_unknown" in fresh.manage(*how, "--new-key", str(uuid4()), fails=1)
+    assert "new epoch" in fresh.manage(*how, "--unproven")
+    told = "SELECT count(*) FROM audit_record WHERE event = 'audit.backup.restored'"
+    assert fresh.query(told) == [(1,)]
     standing = fresh.query("SELECT scope, reason FROM registry_stop WHERE lifted_at IS NULL")
     assert standing == [("workspace", "All else is lost.")]

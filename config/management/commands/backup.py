@@ -6,8 +6,10 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
 from django.utils import timezone
 
+from audit import keys
 from config import backups, dump, server
 from config.embedded.processes import StartFailed
 
@@ -28,14 +30,16 @@ class Command(BaseCommand):
             else:
                 with server.running(settings.ENV):
                     backup = backups.create(directory, now=timezone.now())
-        except (backups.Unusable, dump.Failed, StartFailed) as error:
+        except (backups.Unusable, dump.Failed, StartFailed, keys.KeyMissing) as error:
             raise CommandError(str(error)) from error
+        except (OSError, DatabaseError) as error:
+            raise CommandError(f"No backup was taken: {error}") from error
         size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
         records = sum(backup.logs.values())
         self.stdout.write(
             f"{directory}  {size} bytes, {len(backup.logs)} logs, {records} records, {backup.at:%F %T} UTC"
         )
         self.stdout.write(
-            f"Not in it, and needed to restore it: the keys under {settings.PLACET_KEYS}. "
-            f"Back them up apart, encrypted: {', '.join(backup.keys)}"
+            f"Not in it, and needed to restore it: all of {settings.PLACET_KEYS}, the public halves (*.pub) too. "
+            f"Back it up apart, encrypted. Private in it: {', '.join(backup.keys)}"
         )

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
 from django.utils import timezone
 
 from audit import keys, verify
@@ -64,7 +65,9 @@ class Command(BaseCommand):
                 getattr(self, f"_{options['step']}")(evidence, options)
         except Refusal as refusal:
             raise CommandError(f"{refusal.code}: {refusal.detail}") from refusal
-        except (StartFailed, OSError, keys.KeyMissing, verify.NotVerified) as error:
+        except UnicodeDecodeError as error:
+            raise CommandError(f"A file that you gave is no text: {error}") from error
+        except (StartFailed, OSError, DatabaseError, keys.KeyMissing, verify.NotVerified) as error:
             raise CommandError(str(error)) from error
 
     def _check(self, evidence: recovery.Evidence, options: dict[str, Any]) -> None:

@@ -6,7 +6,9 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
 
+from audit import keys
 from config import backups, dump, restoration, server
 from config.embedded.processes import StartFailed
 
@@ -25,8 +27,10 @@ class Command(BaseCommand):
         try:
             with server.running(settings.ENV, new=True):
                 restored = restoration.restore(options["directory"].absolute(), without_keys=options["without_keys"])
-        except (backups.Unusable, dump.Failed, restoration.Refused, StartFailed) as error:
+        except (backups.Unusable, dump.Failed, restoration.Refused, StartFailed, keys.KeyMissing) as error:
             raise CommandError(str(error)) from error
+        except (OSError, DatabaseError) as error:
+            raise CommandError(f"The backup was not restored: {error}") from error
         records = sum(restored.logs.values())
         self.stdout.write(f"Restored: {len(restored.logs)} logs, {records} records, as of {restored.at:%F %T} UTC.")
         self.stdout.write(
