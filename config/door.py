@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import re
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -24,6 +25,9 @@ Environ = dict[str, Any]
 Application = Callable[..., Iterable[bytes]]
 CALLS = "/api/v1/tool-calls/"
 # Answered at once whatever goes on, or bounded by themselves (PLACET_OPA_WAITERS).
+# Who stops an agent finds a place whatever the rest of the world does: nobody's other requests take these.
+STOPS = re.compile(r"/api/v1/stops/|/w/[^/]+/stops/")
+STOP_PLACES = 2
 FREE = ("/livez", "/readyz", "/metrics", "/static/", "/opa/bundles/")
 LONGEST_RETRY = 3  # seconds; spread, so that those who were turned away together do not come back together
 OVERLOADED = Refusal(
@@ -37,8 +41,8 @@ OVERLOADED = Refusal(
 class Door:
     """A WSGI application (PEP 3333) in front of another one."""
 
-    def __init__(self, application: Application, *, calls: Gate, others: Gate) -> None:
-        self.application, self.calls, self.others = application, calls, others
+    def __init__(self, application: Application, *, calls: Gate, stops: Gate, others: Gate) -> None:
+        self.application, self.calls, self.stops, self.others = application, calls, stops, others
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Pass a request on, in its turn, or answer 429."""
@@ -49,7 +53,7 @@ class Door:
         is_call = path == CALLS and environ.get("REQUEST_METHOD") == "POST"
         caller = acquaintances.of(environ.get("HTTP_AUTHORIZATION", ""))
         try:
-            place = (self.calls if is_call else self.others).enter(caller)
+            place = self._gate(path, is_call).enter(caller)
         except Full as full:
             ledger.count(caller, full.why)
             return _turned_away(path, start_response)
@@ -59,6 +63,11 @@ class Door:
                 with away():
                     environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(canonical.LARGEST_BODY + 1))
             return self.application(environ, start_response)
+
+    def _gate(self, path: str, is_call: bool) -> Gate:
+        if is_call:
+            return self.calls
+        return self.stops if STOPS.match(path) else self.others
 
 
 def gates() -> dict[str, Gate]:
@@ -71,17 +80,16 @@ def gates() -> dict[str, Gate]:
         share=settings.PLACET_CALLS_PER_AGENT,
         strangers=max(1, settings.PLACET_CALLS_PER_PROCESS // 4),
     )
-    rest = settings.PLACET_OTHER_REQUESTS
+    rest = settings.PLACET_OTHER_REQUESTS - STOP_PLACES
     places = rest - rest // 3
-    others = Gate(
-        places=places,
-        at_work=places,
-        waiting=rest // 3,
-        patience=settings.PLACET_CALLS_WAIT_MS / 1000,
-        share=places,
-        strangers=places,
-    )
-    return {"calls": calls, "others": others}
+    # People come with a cookie, so that all of them are strangers here; a key is known, and never all there is.
+    others = _rest(places, waiting=rest // 3, share=max(1, places // 2))
+    return {"calls": calls, "stops": _rest(STOP_PLACES, waiting=0, share=STOP_PLACES), "others": others}
+
+
+def _rest(places: int, *, waiting: int, share: int) -> Gate:
+    patience = settings.PLACET_CALLS_WAIT_MS / 1000
+    return Gate(places=places, at_work=places, waiting=waiting, patience=patience, share=share, strangers=places)
 
 
 def watch(gates: dict[str, Gate]) -> None:

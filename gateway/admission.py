@@ -237,5 +237,10 @@ class Acquaintances:
             if len(self._known) > self._most:
                 self._known.popitem(last=False)
 
+    def forget(self, authorization: str) -> None:
+        """Take the sender for a stranger again: the key is good no more."""
+        with self._lock:
+            self._known.pop(sha256(authorization.encode()).digest(), None)
+
 
 acquaintances = Acquaintances()

@@ -52,10 +52,15 @@ def bearer(request: HttpRequest) -> Principal:
             "credential_missing", "Send `Authorization: Bearer <key>` with a key of this workspace.", status=401
         )
     key = key.strip()
-    if federation.looks_like(key):
-        principal = federation.authenticate(key, now=timezone.now())
-    else:
-        principal = credentials.authenticate(key)
+    try:
+        if federation.looks_like(key):
+            principal = federation.authenticate(key, now=timezone.now())
+        else:
+            principal = credentials.authenticate(key)
+    except Refusal:
+        # Who has a key that was revoked takes no turns of the agent that it belonged to.
+        acquaintances.forget(request.META["HTTP_AUTHORIZATION"])
+        raise
     who = Caller(principal.workspace, principal.agent or "", principal.id)
     acquaintances.remember(request.META["HTTP_AUTHORIZATION"], who)
     return principal

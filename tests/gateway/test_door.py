@@ -11,8 +11,9 @@ from django.core.wsgi import get_wsgi_application
 from django.db import DatabaseError, connections
 
 from config import door
-from gateway import admission, pep, shedding
+from gateway import admission, credentials, pep, shedding
 from gateway.admission import Acquaintances, Gate
+from gateway.models import Credential
 from tests.gateway.stage import DURING, TOOLS, effects, events, fresh, query
 from tests.gateway.test_admission import gate_of, until
 from tests.world import unrecordable
@@ -42,7 +43,8 @@ class Front:
 
     def __init__(self, application, **places):
         self.calls, self.others = gate_of(**places), gate_of(places=1, at_work=1, waiting=0, strangers=1)
-        self.door = door.Door(application, calls=self.calls, others=self.others)
+        self.stops = gate_of(places=1, at_work=1, waiting=0, strangers=1)
+        self.door = door.Door(application, calls=self.calls, stops=self.stops, others=self.others)
         self.answers, self.threads, self.gates = {}, [], []
 
     def ask(self, bearer, value, *, key=None, name="look", body=None, **members):
@@ -245,6 +247,27 @@ def test_pages_and_calls_do_not_take_each_others_places(front, stage):
         assert busy.ask(bearer, fresh())[0] == 200
 
 
+def test_a_stop_finds_a_place_when_other_requests_have_taken_all_of_theirs(front, stage):
+    busy = front(places=1, waiting=0)
+    with busy.others.enter(admission.STRANGER).held():
+        assert busy.send("GET", "/api/v1/openapi.json")[0] == 429
+        for path in ("/api/v1/stops/", f"/w/{stage.workspace.slug}/stops/"):
+            assert busy.send("POST", path)[0] not in (429, 500)
+    with busy.stops.enter(admission.STRANGER).held():
+        assert busy.send("GET", "/api/v1/openapi.json")[0] == 200
+
+
+def test_a_key_that_was_revoked_takes_no_turns_of_its_agent_any_more(front, stage):
+    busy, bearer = front(places=2), stage.key()
+    busy.acquaint(bearer)
+    shown = f"Bearer {bearer}"
+    assert admission.acquaintances.of(shown) != admission.STRANGER
+    row = Credential.objects.get(pk=credentials.authenticate(bearer).id)
+    credentials.revoke(row, actor=stage.people["adam"], now=stage.now, correlation_id="test")
+    assert busy.ask(bearer, fresh())[0] == 401
+    assert admission.acquaintances.of(shown) == admission.STRANGER
+
+
 def test_what_was_turned_away_is_on_record_once_a_window(front, stage, ledger, refusing):
     busy, bearer = front(places=1, waiting=0), stage.key()
     busy.acquaint(bearer)
@@ -271,4 +294,5 @@ def test_the_gates_of_a_web_process_are_as_it_is_set(settings):
     assert isinstance(made["calls"], Gate)
     assert (made["calls"].places, made["calls"].most_waiting, made["calls"].strangers) == (5, 3, 1)
     rest = settings.PLACET_OTHER_REQUESTS
-    assert made["others"].places + made["others"].most_waiting == rest
+    assert made["others"].places + made["others"].most_waiting + made["stops"].places == rest
+    assert made["others"].share < made["others"].places
