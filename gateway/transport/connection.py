@@ -165,7 +165,7 @@ class Connection:
             raise self._failure(error, mark) from error
         except ValidationError as error:
             # It answered, but not with a result: a refusal to go on without input, or nonsense.
-            raise TransportFailed("tool_protocol_error", "maybe", str(error)[:300]) from error
+            raise TransportFailed("tool_protocol_error", "maybe", _faults(error)) from None
         crash.point("transport.mcp.answered")
         return answer
 
@@ -243,3 +243,9 @@ class Connection:
     @property
     def _over(self) -> bool:
         return self.stopping or self.gone or (self.retiring and not self.busy)
+
+
+def _faults(error: ValidationError) -> str:
+    """Return what is wrong with a result, and where; not the values, which may be anybody's: this goes to the log."""
+    found = error.errors(include_input=False, include_context=False, include_url=False)
+    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['type']}" for one in found)[:300]

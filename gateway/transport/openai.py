@@ -1,5 +1,7 @@
 """Models behind OpenAI-compatible endpoints: chat completions with tools, whole or streamed."""
 
+import json
+import re
 from collections.abc import Mapping
 
 from audit import canonical, crash
@@ -13,6 +15,7 @@ from gateway.transport.outcome import RESULT_BYTES, Contract, Result, Scope, Tra
 # An event of a stream wraps a few characters in some hundred bytes.
 _STREAM_BYTES = 64 * RESULT_BYTES
 _ERROR_BYTES = 10_000
+_CODE = re.compile(r"[a-z0-9_.-]{1,64}")
 
 
 def invoke(
@@ -81,7 +84,13 @@ def _refusal(response: Streamed) -> TransportFailed:
 
 
 def _words(body: bytes) -> str:
-    return body[:200].decode(errors="replace")
+    """Return the provider's own code of an error. Its message may repeat the prompt, and this goes to the log."""
+    try:
+        said = json.loads(body)["error"]
+        code = said.get("code") or said.get("type")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return ""
+    return code if isinstance(code, str) and _CODE.fullmatch(code) else ""
 
 
 def _result(answer: chat.Answer, arguments: Mapping[str, JSON]) -> Result:

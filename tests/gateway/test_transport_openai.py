@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from gateway import connect, limits, transport
-from gateway.transport import TransportFailed, chat
+from gateway.transport import TransportFailed, chat, openai
 from tests.tools.openai_server import OpenAI
 
 PRICES = {"input_micro_usd_per_million_tokens": 1_000_000, "output_micro_usd_per_million_tokens": 2_000_000}
@@ -185,6 +185,16 @@ def test_usage_that_is_missing_or_nonsense_counts_as_all_that_was_reserved(ask, 
     assert chat._usage({"prompt_tokens": -1, "completion_tokens": 1}) is None
     assert chat._usage({"prompt_tokens": True, "completion_tokens": 1}) is None
     assert chat._usage({"prompt_tokens": "1", "completion_tokens": 1}) is None
+
+
+def test_of_a_provider_s_error_its_code_alone_is_told_and_never_its_words():
+    said = {"message": "Your prompt 'alice@example.com' is too long.", "type": "invalid_request_error"}
+    coded = said | {"code": "context_length_exceeded"}
+    for error, words in ((said, said["type"]), (coded, coded["code"])):
+        assert openai._words(json.dumps({"error": error}).encode()) == words
+    for error in ("alice@example.com", {"code": "alice@example.com"}, {"code": 7}, None):
+        assert openai._words(json.dumps({"error": error}).encode()) == ""
+    assert openai._words(b"alice@example.com") == ""
 
 
 @pytest.mark.parametrize(
