@@ -157,7 +157,7 @@ def _known(row: _Row, request: Request, secret: str) -> Claim | Outcome:
     }.get(row.state, row.again)
     if may_go_on:
         try:
-            fence = _take(row)
+            fence = _take(row, request)
         except _Replaced:
             return recall.outcome(row.id)
         return busy if fence is None else Claim(row.id, fence, row.attempt + 1, approval, row.counted, secret)
@@ -166,11 +166,11 @@ def _known(row: _Row, request: Request, secret: str) -> Claim | Outcome:
     return recall.outcome(row.id)
 
 
-def _take(row: _Row) -> int | None:
+def _take(row: _Row, request: Request) -> int | None:
     """Take over a call. :raises _Replaced: another tool was asked in its place, and something may have happened."""
     with transaction.atomic(), connection.cursor() as cursor:
         if row.attempt:
-            holds.expire_of(row.id, now=clock.read())
+            holds.expire_of(row.id, correlation_id=request.correlation_id, now=clock.read())
         if row.replaced and not fallbacks.idle(cursor, row.id):
             raise _Replaced
         cursor.execute(_TAKE, [settings.PLACET_LEASE_SECONDS, row.id, row.fence, row.state])

@@ -196,25 +196,25 @@ def expire(*, now: datetime) -> int:
             row = waiting.select_for_update(skip_locked=True).first()
             if row is None:
                 return closed
-            _expire(row, now=now)
+            _expire(row, actor="system:sweeper", correlation_id=str(uuid7()), now=now)
         crash.point("gateway.hold_expired")
         closed += 1
 
 
-def expire_of(call: UUID, *, now: datetime) -> None:
+def expire_of(call: UUID, *, correlation_id: str, now: datetime) -> None:
     """Close the holds of a call that have run out, in the caller's transaction: it is asked anew, and may park again.
 
     The caller locks the call after this, never before: the sweeper locks in this order.
     """
     over = Hold.objects.filter(call_id=call, state__in=[Hold.State.OPEN, Hold.State.APPROVED], expires_at__lte=Now())
     for row in over.select_for_update():
-        _expire(row, now=now)
+        _expire(row, actor="system:gateway", correlation_id=correlation_id, now=now)
 
 
-def _expire(row: Hold, *, now: datetime) -> None:
+def _expire(row: Hold, *, actor: str, correlation_id: str, now: datetime) -> None:
     _close(row, Hold.State.EXPIRED)
     _deny_call(row.call_id, "hold_expired")
-    _record("gateway.hold.expired", row, None, now, str(uuid7()))
+    _record("gateway.hold.expired", row, actor, now, correlation_id)
 
 
 def _met(row: Hold) -> bool:
@@ -267,7 +267,7 @@ def _deny_call(call: UUID, code: str) -> None:
 def _record(
     event: str,
     row: Hold,
-    person: Person | None,
+    by: Person | str,
     now: datetime,
     correlation_id: str,
     proof: Authentication | None = None,
@@ -275,7 +275,7 @@ def _record(
     log.append(
         event,
         workspace=row.workspace_id,
-        actor=person.actor if person else "system:sweeper",
+        actor=by if isinstance(by, str) else by.actor,
         correlation_id=correlation_id,
         now=now,
         subjects={"hold": str(row.pk), "call": str(row.call_id), "tool": row.tool_digest, "policy": row.policy},
@@ -284,7 +284,7 @@ def _record(
             "agent": row.agent,
             "state": row.state,
             "codes": row.codes,
-            **(authentication.recorded(proof) if person else {}),
+            **(authentication.recorded(proof) if isinstance(by, Person) else {}),
             "digest": log.Sealed(row.digest, row.on_behalf_of or f"call:{row.call_id}"),
         },
     )

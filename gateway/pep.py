@@ -193,7 +193,8 @@ def _recorded(step: Callable[..., T], *given: object, **named: object) -> T:
     """Take a step that commits. :raises Refusal: 503 if the database cannot: nothing runs unrecorded."""
     try:
         return step(*given, **named)
-    except DatabaseError as error:
+    except (DatabaseError, RuntimeError, ValueError) as error:
+        # The latter two: a subject that is being erased all the time, a record past its bound.
         log.error("the database cannot record", exc_info=error)
         connection.close_if_unusable_or_obsolete()
         detail = message("decision_unrecorded")
