@@ -128,7 +128,10 @@ class Steward(Acts):
             name: str(Call.objects.filter(run__id=str(done.pk), name=tool).latest("id").pk)
             for name, tool in (("read", "git_log"), ("commit", "git_commit"), ("denied", "git_reset"))
         }
-        calls |= {"unknown": str(lost.call), "model": str(Call.objects.filter(run__id=str(done.pk), kind="model").latest("id").pk)}
+        calls |= {
+            "unknown": str(lost.call),
+            "model": str(Call.objects.filter(run__id=str(done.pk), kind="model").latest("id").pk),
+        }
         decided = Hold.objects.get(call__run__id=str(done.pk))
         return {
             "runs": {"waiting": str(waiting.pk), "done": str(done.pk)},
