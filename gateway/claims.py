@@ -14,7 +14,7 @@ from audit.canonical import JSON
 from audit.prepared import Prepared
 from audit.refusal import Refusal
 from audit.uuid7 import uuid7
-from gateway import calls, contract, fallbacks, holds, limits, recall
+from gateway import calls, contract, fallbacks, holds, limits, recall, sessions
 from gateway.exchange import Outcome, Request
 from gateway.facts import Claim
 from gateway.principal import Principal
@@ -23,15 +23,21 @@ from registry import clock
 LONGEST_KEY = 255
 HMAC_KEY = "calls.hmac"  # file of the secrets, see audit.keys
 KEPT_DAYS = 7  # a key means the same call for so long, or for the contract's dedup window if that is longer
-_INSERT = Prepared("""
-WITH lazy AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
-INSERT INTO gateway_call (id, workspace_id, environment, agent, credential_id, key, live, fingerprint, kind, name,
-    asked_session, run, correlation_id, instead_of, state, code, again, attempt, fence, lease_until, effect, release,
-    tool_digest, expires_at)
-SELECT %s, %s, %s, %s, %s, %s, true, %s, %s, %s, %s, %s, %s, %s, 'claimed', '', false, 0, 1,
-    now() + %s * interval '1 s', '', '', '', now() + %s * interval '1 day' FROM lazy
-ON CONFLICT (workspace_id, credential_id, key) WHERE live DO NOTHING
-""")
+_INSERT = """
+WITH lazy AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)),
+claimed AS (
+    INSERT INTO gateway_call (id, workspace_id, environment, agent, credential_id, key, live, fingerprint, kind, name,
+        asked_session, run, correlation_id, instead_of, state, code, again, attempt, fence, lease_until, effect,
+        release, tool_digest, expires_at)
+    SELECT %s, %s, %s, %s, %s, %s, true, %s, %s, %s, %s, %s, %s, %s, 'claimed', '', false, 0, 1,
+        now() + %s * interval '1 s', '', '', '', now() + %s * interval '1 day' FROM lazy
+    ON CONFLICT (workspace_id, credential_id, key) WHERE live DO NOTHING RETURNING id)
+"""
+# No row where the key is claimed already; else one, of nulls if neither session nor release was found.
+_CLAIM = {
+    look: Prepared(f"{_INSERT}SELECT seen.* FROM claimed LEFT JOIN ({look}) AS seen ON true")  # noqa: S608 - constants
+    for look in (sessions.LIVE, sessions.NAMED)
+}
 _FIND = Prepared("""
 SELECT c.id, c.fingerprint, c.state, c.again, c.attempt, c.fence, c.lease_until > now(),
        c.effect <> 'unsafe' AND coalesce(c.repeatable_until > now(), true),
@@ -115,11 +121,14 @@ def _claim(principal: Principal, request: Request) -> Claim | Outcome:
     run = Jsonb(dict(request.run)) if request.run else None
     what: list[Any] = [fingerprint, request.kind, request.name, request.session, run, request.correlation_id]
     what.append(request.instead_of)
+    # What a new call resolves to is read along with it: a round trip less.
+    look, sought = sessions.look(principal, request.session)
     with connection.cursor() as cursor:
-        cursor.execute(_INSERT, [*where, *what, seconds, KEPT_DAYS])
-        if cursor.rowcount:
+        cursor.execute(_CLAIM[look], [*where, *what, seconds, KEPT_DAYS, *sought])
+        seen = cursor.fetchone()
+        if seen is not None:
             crash.point("gateway.claimed")
-            return Claim(pk, fence=1, number=1, secret=keys.secret_id(secret))
+            return Claim(pk, fence=1, number=1, secret=keys.secret_id(secret), seen=seen)
         cursor.execute(_FIND, [principal.workspace, principal.id, request.key])
         found = cursor.fetchone()
     if found is None:  # the claim expired between the two statements

@@ -23,6 +23,7 @@ class Claim:
     :param approval: of the hold that this attempt may use.
     :param counted: the counter whose budget of steps an earlier attempt was counted in: it counts once there.
     :param secret: name of the secret under which the call was claimed first: its tool sees one key, whatever rotates.
+    :param seen: session and release as `sessions.look` found them in the statement that claimed; None: it did not look.
     """
 
     id: UUID
@@ -31,6 +32,7 @@ class Claim:
     approval: Approval | None = None
     counted: UUID | None = None
     secret: str = ""
+    seen: Sequence[Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ def _line(principal: Principal, request: Request, *, now: datetime) -> Outcome:
     try:
         credentials.check_scope(principal, _SCOPES[request.kind])
         facts.session, facts.release = sessions.enter(  # 2 resolve
-            principal, request.session, now=now, correlation_id=request.correlation_id
+            principal, request.session, now=now, correlation_id=request.correlation_id, seen=claim.seen
         )
         facts.contract = contract.pinned(facts.release, request.kind, request.name)
         timeout = min(contract.patience(facts.contract), max(0.0, request.remaining))

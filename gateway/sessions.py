@@ -38,12 +38,13 @@ s.id, s.root_id, s.release, s.state, s.credential_id, s.opener, s.on_behalf_of, 
 _FROM = "FROM gateway_session s LEFT JOIN gateway_counter c ON c.id = s.id"
 _IS_STICKY = "s.credential_id = %s AND s.sticky AND s.state = 'open'"
 _STICKY = Prepared(f"SELECT {_COLUMNS} {_FROM} WHERE {_IS_STICKY}")
-# What is live and the session, in one statement; the columns of the release come first.
-_LIVE = Prepared(
+# What is live and the session, in one statement; the columns of the release come first. Where a session is named, and
+# where none is; `look` returns the parameters. The claim of a call takes them along.
+LIVE = Prepared(
     f"SELECT live.*, {_COLUMNS} FROM registry_resolve(%s, %s, %s, NULL) AS live "  # noqa: S608 - constants
     f"LEFT JOIN (gateway_session s LEFT JOIN gateway_counter c ON c.id = s.id) ON {_IS_STICKY}"
 )
-_NAMED = Prepared(
+NAMED = Prepared(
     f"SELECT kept.*, {_COLUMNS} {_FROM} "
     "LEFT JOIN registry_resolve(%s, %s, NULL, s.release) AS kept ON true "
     "WHERE s.id = %s AND s.workspace_id = %s AND s.environment = %s AND s.agent = %s"
@@ -99,25 +100,39 @@ class _Found(NamedTuple):
     labels: list[str]
 
 
-def enter(principal: Principal, asked: UUID | None, *, now: datetime, correlation_id: str) -> tuple[Entered, Release]:
+def look(principal: Principal, asked: UUID | None) -> tuple[Prepared, list[Any]]:
+    """Return the statement that finds session and release of a call, and its parameters."""
+    workspace, environment, agent = principal.workspace, principal.environment, principal.agent
+    if asked is None:
+        return LIVE, [workspace, environment, agent, principal.id]
+    return NAMED, [workspace, environment, asked, workspace, environment, agent]
+
+
+def enter(
+    principal: Principal,
+    asked: UUID | None,
+    *,
+    now: datetime,
+    correlation_id: str,
+    seen: Sequence[Any] | None = None,
+) -> tuple[Entered, Release]:
     """Return the session of a call and the release that it runs with.
 
     A named session keeps the release it was opened with. The sticky one follows the slot: a new release means a new
     session in the same tree.
 
+    :param seen: what `look` found just now; None: it is asked for here.
     :raises Refusal: session_unknown, session_closed, session_expired, or as registry.resolve.
     """
     workspace, environment, agent = principal.workspace, principal.environment, principal.agent
-    if asked is not None:
-        found, kept = _named(principal, asked)
-        return _entered(found), resolve.read(kept, workspace, environment, agent=None)
     if agent is None:
         raise Refusal("session_unknown", "A person calls no tools; open a session for an agent.", status=403)
-    with connection.cursor() as cursor:
-        cursor.execute(_LIVE, [workspace, environment, agent, principal.id])
-        row = cursor.fetchone()
+    row = seen if seen is not None else _look(principal, asked)
+    if asked is not None:
+        found, kept = _named(principal, asked, row)
+        return _entered(found), resolve.read(kept, workspace, environment, agent=None)
     release = resolve.read(row and row[: resolve.FOUND], workspace, environment, agent=agent)
-    stuck = _Found(*row[resolve.FOUND :]) if row[resolve.FOUND] is not None else None
+    stuck = _found(row)
     if stuck is None or stuck.over or stuck.release != release.digest:
         stuck = _stick(principal, release, stuck, now=now, correlation_id=correlation_id)
     return _entered(stuck), release
@@ -268,19 +283,26 @@ def policies_in_use(environment: UUID, using: str) -> set[str]:
     return {row.policy for row in rows}
 
 
-def _named(principal: Principal, asked: UUID) -> tuple[_Found, Sequence[Any]]:
-    """Return a session that the caller may use, and what registry_resolve says of its release."""
-    at: list[Any] = [principal.workspace, principal.environment]
-    given = [*at, asked, *at, principal.agent]
+def _look(principal: Principal, asked: UUID | None) -> Sequence[Any] | None:
     with connection.cursor() as cursor:
-        cursor.execute(_NAMED, given)
-        row = cursor.fetchone()
-        found = row and _Found(*row[resolve.FOUND :])
-        if found and found.credential is None and found.state == "open":
+        cursor.execute(*look(principal, asked))
+        row: Sequence[Any] | None = cursor.fetchone()
+    return row
+
+
+def _found(row: Sequence[Any] | None) -> _Found | None:
+    """Return the session of a row that `look` found, None if there is none in it."""
+    return _Found(*row[resolve.FOUND :]) if row is not None and row[resolve.FOUND] is not None else None
+
+
+def _named(principal: Principal, asked: UUID, row: Sequence[Any] | None) -> tuple[_Found, Sequence[Any] | None]:
+    """Return a session that the caller may use, and what registry_resolve says of its release."""
+    found = _found(row)
+    if found and found.credential is None and found.state == "open":
+        with connection.cursor() as cursor:
             cursor.execute(_BIND, [principal.id, asked])
-            cursor.execute(_NAMED, given)
-            row = cursor.fetchone()
-            found = _Found(*row[resolve.FOUND :])
+        row = _look(principal, asked)
+        found = _found(row)
     # One answer for what does not exist, is another's, or is the sticky one, which goes without a name.
     if not found or found.credential != principal.id or found.sticky:
         raise Refusal("session_unknown", "There is no such session for this credential.", status=403, field="session")
@@ -288,7 +310,7 @@ def _named(principal: Principal, asked: UUID) -> tuple[_Found, Sequence[Any]]:
         raise Refusal("session_closed", "The session was closed; open a new one.", status=403, field="session")
     if found.state == "expired" or found.over:
         raise Refusal("session_expired", "The session has expired; open a new one.", status=403, field="session")
-    return found, row[: resolve.FOUND]
+    return found, row and row[: resolve.FOUND]
 
 
 def _sticky(credential: UUID) -> _Found | None:
