@@ -5,10 +5,12 @@ import os
 import signal
 import threading
 
+from django.core.signals import request_finished
 from django.core.wsgi import get_wsgi_application
 from django.db import connections
 
 from config import door
+from config.database import idle
 from config.embedded.processes import die_with_parent
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -17,6 +19,7 @@ if os.environ.get("PLACET_PROCESS"):
     die_with_parent(signal.SIGTERM)
 
 _django = get_wsgi_application()
+request_finished.connect(idle.put_away)
 _gates = door.gates()
 door.watch(_gates)
 _door = door.Door(_django, **_gates)

@@ -4,6 +4,7 @@
   plans it once; everything else goes the usual way, parameters pasted in.
 - Whether a kept connection still stands is seen on its socket. Asking the server (`SELECT 1`) costs every request a
   round trip.
+- A connection may be put away between two requests, and whichever thread is next takes the one that was used last.
 """
 
 import select
@@ -14,8 +15,10 @@ from django.db.backends.postgresql import base
 from django.db.backends.postgresql.operations import DatabaseOperations
 from django.db.backends.utils import CursorWrapper
 from psycopg import ClientCursor
+from psycopg.pq import TransactionStatus
 
 from audit.prepared import Prepared
+from config.database import idle
 
 # A connection that lay idle for longer is asked: a firewall on the way may have forgotten it and told nobody.
 QUIET_SECONDS = 30.0
@@ -99,6 +102,29 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def make_debug_cursor(self, cursor: Any) -> DebugCursor:
         return DebugCursor(cursor, self)
+
+    def connect(self) -> None:
+        """Take a connection that was put away, or make one."""
+        while (found := idle.take(self.alias)) is not None:
+            # What Django sets for a new one; the rest of its work was done when it was made.
+            self.in_atomic_block = self.needs_rollback = self.closed_in_transaction = self.errors_occurred = False
+            self.savepoint_ids, self.atomic_blocks, self.run_on_commit = [], [], []
+            self.autocommit = self.health_check_enabled = self.health_check_done = True
+            self.close_at = None
+            self.connection, self._asked_at = found
+            if self.is_usable():
+                return
+            self.close()
+        super().connect()
+
+    def put_away(self) -> None:
+        """Leave the connection to whoever needs one next; one that is amid something, or failed, stays."""
+        connection = self.connection
+        if connection is None or self.in_atomic_block or self.errors_occurred or not self.get_autocommit():
+            return
+        if connection.info.transaction_status == TransactionStatus.IDLE:
+            self.connection = None
+            idle.put(self.alias, connection, self._asked_at)
 
     def is_usable(self) -> bool:
         """Say whether the connection still stands: nothing waits on its socket, not even its end."""

@@ -1,13 +1,16 @@
 """What our database backend does differently: prepared statements, and how it sees that a connection is gone."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import psycopg
 import pytest
-from django.db import OperationalError, close_old_connections, connection
+from django.db import OperationalError, close_old_connections, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from audit.prepared import Prepared, ids, texts
 from audit.uuid7 import uuid7
-from config.database import base
+from config.database import base, idle
 
 _ANY = Prepared("SELECT %s::int + 1, pg_backend_pid()")
 
@@ -99,6 +102,94 @@ def test_a_kept_connection_is_not_asked_unless_it_lay_idle_for_long(fresh, monke
         begin_request()
         ask(_ANY, [1])
         assert len(asked) == times
+
+
+def elsewhere(do):
+    """Do it in another thread, and leave no connection of that thread's own."""
+
+    def and_close():
+        try:
+            return do()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(and_close).result()
+
+
+@pytest.fixture
+def kept(db):
+    """A new connection of this thread, where none is put away; those that are put away go afterwards."""
+    _throw_away()
+    connection.close()
+    connection.ensure_connection()
+    yield connection
+    _throw_away()
+    connection.close()
+
+
+def _throw_away():
+    while (found := idle.take(connection.alias)) is not None:
+        found[0].close()
+
+
+def test_the_next_thread_goes_on_with_the_connection_that_was_put_away_and_its_prepared_statements(kept):
+    pid = ask(_ANY, [1])[1]
+    idle.put_away()
+    committed = []
+
+    def go_on():
+        with transaction.atomic():
+            transaction.on_commit(lambda: committed.append(True))
+            return ask(_ANY, [1])[1], prepared()
+
+    assert elsewhere(go_on) == (pid, ["SELECT $1::int + 1, pg_backend_pid()"])
+    assert committed == [True]
+
+
+def test_what_is_amid_a_transaction_or_has_failed_stays_with_its_thread(kept):
+    with transaction.atomic():
+        idle.put_away()
+        pid = ask(_ANY, [1])[1]
+    with pytest.raises(OperationalError):
+        ask("SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)")
+    idle.put_away()
+    assert idle.take(connection.alias) is None
+    close_old_connections()
+    assert ask(_ANY, [1])[1] == pid
+    idle.put_away()
+    assert idle.take(connection.alias) is not None
+
+
+def test_of_those_put_away_one_whose_server_has_hung_up_is_passed_over(kept):
+    older, newer = (elsewhere_opened() for _ in range(2))
+    for each in (older, newer):
+        idle.put(connection.alias, each, 0.0)
+    pids = [each.info.backend_pid for each in (older, newer)]
+    end(pids[1])
+    connection.close()
+    assert ask(_ANY, [1])[1] == pids[0]
+
+
+def elsewhere_opened():
+    """A connection as another thread's request would have put it away."""
+
+    def opened():
+        ask(_ANY, [1])
+        connection.put_away()
+        return idle.take(connection.alias)[0]
+
+    return elsewhere(opened)
+
+
+def test_a_fork_leaves_its_parents_connections_alone(kept):
+    pid = ask(_ANY, [1])[1]
+    idle.put_away()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if idle.take(connection.alias) is None else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert ask(_ANY, [1])[1] == pid
 
 
 def test_arrays_are_read_as_they_were_given(fresh):
