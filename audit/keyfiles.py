@@ -6,8 +6,8 @@ import secrets
 from pathlib import Path
 
 
-def write_once(path: Path, text: str, *, mode: int) -> None:
-    """Write a whole, durable file, or leave the one that another process wrote first."""
+def write_once(path: Path, text: str, *, mode: int) -> bool:
+    """Write a whole, durable file, or leave the one that another process wrote first. Say whether it is ours."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
@@ -15,9 +15,12 @@ def write_once(path: Path, text: str, *, mode: int) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+    ours = False
     with contextlib.suppress(FileExistsError):
         path.hardlink_to(aside)
+        ours = True
     aside.unlink()
+    return ours
 
 
 def replace(path: Path, text: str, *, mode: int) -> None:

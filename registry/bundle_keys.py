@@ -5,10 +5,7 @@ the old key is retired, it stands in `bundle.old.key` and signs every bundle as 
 its operator takes it over to the new one.
 """
 
-import contextlib
-import os
 import re
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -94,9 +91,8 @@ def retire(directory: Path, told: Callable[[ECKey], None]) -> ECKey | None:
 
 def _make(private: Path, public: Path) -> None:
     secret, open_half = _generate()
-    private.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if _write_once(private, secret, mode=0o600):
-        _write_once(public, open_half, mode=0o644)
+    if keyfiles.write_once(private, secret.decode(), mode=0o600):
+        keyfiles.write_once(public, open_half.decode(), mode=0o644)
 
 
 def _generate() -> tuple[bytes, bytes]:
@@ -108,19 +104,3 @@ def _generate() -> tuple[bytes, bytes]:
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     return secret, open_half
-
-
-def _write_once(path: Path, raw: bytes, *, mode: int) -> bool:
-    """Write a whole file, or leave the one that another process wrote first. Say whether it is ours."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(raw)
-        file.flush()
-        os.fsync(file.fileno())
-    ours = False
-    with contextlib.suppress(FileExistsError):
-        path.hardlink_to(aside)
-        ours = True
-    aside.unlink()
-    return ours

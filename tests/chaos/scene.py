@@ -15,13 +15,11 @@ from pathlib import Path
 from unittest import mock
 from uuid import uuid5
 
-from django.conf import settings
-
-from audit import keyfiles, keys, rotation
+from audit import keys
 from gateway import calls
 from registry import bundles, memberships
 from registry.models import Membership, Role
-from tests import embedded
+from tests import embedded, kept
 from tests.agents.acts import Acts
 from tests.agents.test_sagas import MORE
 from tests.audit import trails
@@ -254,19 +252,9 @@ def dying(scene, **more):
 
 @contextmanager
 def kept_keys(scene):
-    """Put the keys back afterwards: other tests pinned them. Secrets that came since stay, for what they wrap.
-
-    The scene's bundle is signed by them again.
-    """
-    before = {path: path.read_text() for path in settings.PLACET_KEYS.iterdir() if "checkpoint" not in path.name}
-    yield
-    for path, text in before.items():
-        now = path.read_text()
-        if path.name in rotation.SECRETS:
-            text += "".join(f"{line}\n" for line in now.splitlines() if line not in text)
-        if now != text:
-            keyfiles.replace(path, text, mode=path.stat().st_mode & 0o777)
-    (settings.PLACET_KEYS / "bundle.old.key").unlink(missing_ok=True)
+    """Put the keys back afterwards, and sign the scene's bundle with them again."""
+    with kept.keys():
+        yield
     bundles.publish(scene.build.environment().pk, now=datetime.now(UTC), using="bundler")
 
 

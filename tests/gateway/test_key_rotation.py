@@ -7,10 +7,10 @@ import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
 
-from audit import keyfiles, records, rotation
+from audit import records, rotation
 from gateway import pep
 from registry import bundle_keys, bundlefile, bundles
-from tests import embedded
+from tests import embedded, kept
 from tests.audit import trails
 from tests.gateway.stage import effects, fresh
 
@@ -25,16 +25,8 @@ def run(*words):
 
 @pytest.fixture(autouse=True)
 def _kept():
-    """Put the keys back as they were: other tests pinned them. Secrets that came since stay, for what they wrap."""
-    before = {path: path.read_text() for path in settings.PLACET_KEYS.iterdir() if "checkpoint" not in path.name}
-    yield
-    for path, text in before.items():
-        now = path.read_text()
-        if path.name in rotation.SECRETS:
-            text += "".join(f"{line}\n" for line in now.splitlines() if line not in text)
-        if now != text:
-            keyfiles.replace(path, text, mode=path.stat().st_mode & 0o777)
-    (settings.PLACET_KEYS / "bundle.old.key").unlink(missing_ok=True)
+    with kept.keys():
+        yield
 
 
 def test_the_commands_of_the_page_are_those_of_the_program(stage):
