@@ -40,7 +40,7 @@ LEFT JOIN agents_run r ON r.id::text = c.run ->> 'id' WHERE c.workspace_id = %s
 """
 _UNDER_WAY = """
 SELECT count(*) FROM pg_stat_activity
-WHERE usename LIKE 'placet_%%' AND xact_start IS NOT NULL AND pid <> pg_backend_pid()
+WHERE usename LIKE 'placet_%' AND xact_start IS NOT NULL AND pid <> pg_backend_pid()
 """
 _acting = threading.Lock()
 PATIENCE_MS = 10_000  # for a decision on a busy machine
@@ -159,7 +159,12 @@ class Scene(Acts):
         print(json.dumps(asked), file=self.victim.stdin, flush=True)
         line = self.victim.stdout.readline()
         assert line, "the victim is gone"
-        return json.loads(line)
+        answer = json.loads(line)
+        if answer["status"] == signal.SIGKILL:
+            # Until the database has noticed, the dead still hold their locks, which the sweepers skip.
+            with trails.superuser() as owner:
+                until(lambda: owner.execute(_UNDER_WAY).fetchall() == [(0,)])
+        return answer
 
     def warm(self):
         """Let the victim find ready what its children need."""
@@ -171,8 +176,6 @@ class Scene(Acts):
         answer = self.order(deed, order, point, skip)
         assert answer["status"] == signal.SIGKILL, f"{deed} never died at {point}: {answer}"
         assert answer["passed"][-1] == point
-        # Until the database has noticed, the dead still hold their locks, which the sweepers skip.
-        until(lambda: query(_UNDER_WAY) == [(0,)])
 
     def killed(self, deed, point, skip=0, again=None):
         """Let somebody die at a point of a deed, others recover, and look at what came of it.
