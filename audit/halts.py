@@ -11,6 +11,8 @@ from uuid import UUID
 
 from django.db import connections, transaction
 
+from audit import crash
+
 # The tree does not continue what was published: somebody set the database back, or changed it.
 BROKEN = frozenset({"tree_shrunk", "history_rewritten", "head_wrong", "checkpoint_forged"})
 
@@ -59,3 +61,5 @@ def keep(refused: Mapping[UUID, tuple[str, str]], looked_at: Iterable[UUID], *, 
                 "DO UPDATE SET code = excluded.code, detail = excluded.detail",
                 [log, code, detail],
             )
+        crash.point("audit.halts.keeping")
+    crash.point("audit.halts.kept")

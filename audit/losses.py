@@ -9,13 +9,14 @@ checkpoint as it was published.
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import orjson
 from django.conf import settings
 from django.db import connections, transaction
 
-from audit import keyfiles, keys, log, publisher, rotation, sequencer, verify
+from audit import crash, keyfiles, keys, log, publisher, rotation, sequencer, verify
 from audit.refusal import Refusal
 
 ACKNOWLEDGED = "audit.loss.acknowledged"
@@ -42,9 +43,7 @@ def acknowledged(workspace: UUID, *, using: str = "default") -> set[str]:
         origin = keys.checkpoint(workspace).name
     except keys.KeyMissing:
         return set()
-    with connections[using].cursor() as cursor:
-        cursor.execute("SELECT body FROM audit_record WHERE workspace = %s AND event = %s", [workspace, ACKNOWLEDGED])
-        told = [orjson.loads(bytes(body))["data"] for (body,) in cursor.fetchall()]
+    told = [body["data"] for body in _told(workspace, using)]
     return {data["note"] for data in told if data["what"] == "records" and data["note"].partition("\n")[0] != origin}
 
 
@@ -59,15 +58,30 @@ def begin_epoch(
         raise Refusal("reason_missing", "Say what happened and why it cannot be restored.", field="reason")
     size = verify.open_checkpoint(loss.note, publisher.pinned(workspace)).size if loss.note else 0
     coming = _coming(workspace)
+    crash.point("audit.losses.coming")
     with transaction.atomic(using=using):
         _record(workspace, loss, size, coming, actor, now, correlation_id, using)
+    crash.point("audit.losses.recorded")
     # The first checkpoint of the new key has to cover the record: so it is in the tree before the key is in its place.
     sequencer.drain(workspace, using=using)
+    crash.point("audit.losses.drained")
     with publisher.alone(workspace, using=using):
         _change_over(workspace, coming)
     # Only now: as long as the old key is there, the publisher has to go on refusing.
     settle_copy(workspace, using=using)
     return coming
+
+
+def begun(workspace: UUID, *, instead_of: str = "", using: str = "default") -> bool:
+    """Say whether the log's present key is one that an acknowledged loss has put in its place.
+
+    :param instead_of: the id of the key that was there before, which is none.
+    """
+    try:
+        present = keys.checkpoint(workspace).id
+    except keys.KeyMissing:
+        return False
+    return present != instead_of and any(body["subjects"]["key"] == present for body in _told(workspace, using))
 
 
 def relist(workspace: UUID, *, using: str = "default") -> None:
@@ -106,9 +120,8 @@ def _record(
     with connections[using].cursor() as cursor:
         cursor.execute("SELECT coalesce((SELECT size FROM audit_head WHERE workspace = %s), 0)", [workspace])
         kept = cursor.fetchone()[0]
-        cursor.execute("SELECT body FROM audit_record WHERE workspace = %s AND event = %s", [workspace, ACKNOWLEDGED])
-        if any(orjson.loads(bytes(body))["subjects"]["key"] == coming.id for (body,) in cursor.fetchall()):
-            return
+    if any(body["subjects"]["key"] == coming.id for body in _told(workspace, using)):
+        return
     known = keys.public(f"checkpoint-{workspace}")
     log.append(
         ACKNOWLEDGED,
@@ -129,6 +142,13 @@ def _record(
     )
 
 
+def _told(workspace: UUID, using: str) -> list[dict[str, Any]]:
+    """Return every acknowledgement in the log, pending ones too."""
+    with connections[using].cursor() as cursor:
+        cursor.execute("SELECT body FROM audit_record WHERE workspace = %s AND event = %s", [workspace, ACKNOWLEDGED])
+        return [orjson.loads(bytes(body)) for (body,) in cursor.fetchall()]
+
+
 def settle_copy(workspace: UUID, *, using: str = "default") -> None:
     """Lay a copy aside whose records were acknowledged to be lost, and compare with the database's last one instead.
 
@@ -140,17 +160,21 @@ def settle_copy(workspace: UUID, *, using: str = "default") -> None:
         return
     with publisher.alone(workspace, using=using):
         keyfiles.write_once(place.with_name(f"{workspace}.lost-{note.splitlines()[1]}.note"), note, mode=0o644)
+        crash.point("audit.losses.kept")
         last = publisher.last_row(workspace, using=using)
         if last is None:
             place.unlink()
         else:
             keyfiles.replace(place, last, mode=0o644)
+    crash.point("audit.losses.settled")
 
 
 def _change_over(workspace: UUID, coming: keys.SigningKey) -> None:
     """Put the new key in its place. The old one signs nothing from here on."""
     rotation.next_path(workspace).unlink(missing_ok=True)
     rotation.list_public(f"checkpoint-{workspace}", coming.public)
+    crash.point("audit.losses.listed")
     waiting = Path(settings.PLACET_KEYS) / f"checkpoint-{workspace}.epoch"
     waiting.replace(waiting.with_suffix(".key"))
     keyfiles.sync(waiting.parent)  # or a power cut brings the old key back
+    crash.point("audit.losses.changed")

@@ -1,8 +1,10 @@
 """pg_dump and pg_restore: which program fits a server, and how it is run. No password is on a command line."""
 
+import functools
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -44,7 +46,13 @@ def run(path: Path, arguments: Sequence[str], *, using: str = "default") -> None
     variables = {name: str(place[key]) for key, name in given.items() if place.get(key)}
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     done = subprocess.run(
-        [path, "--no-password", *arguments], env=clean | variables, capture_output=True, text=True, check=False
+        [path, "--no-password", *arguments],
+        env=clean | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+        # What it writes counts only if we see its end.
+        preexec_fn=functools.partial(processes.die_with_parent, signal.SIGKILL),
     )
     if done.returncode:
         raise Failed(f"{path.name} failed: {' / '.join(done.stderr.strip().splitlines()[-3:]) or done.returncode}")

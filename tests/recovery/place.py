@@ -17,6 +17,7 @@ import psycopg
 from config.embedded import postgres
 from config.env import Environment
 from tests import embedded
+from tests.gateway.effects import until
 from tests.recovery import commands
 
 ROOT = embedded.ROOT
@@ -121,9 +122,9 @@ class Place:
         self.manage("publisher", "--once", process="publisher")
         return {path.stem: path.read_text() for path in (self.home / "checkpoints").glob("*.note")}
 
-    def act(self, *arguments):
+    def act(self, *arguments, process="web"):
         """Do something that is recorded, in a process of this installation; return what tests.recovery.acts tells."""
-        said = self._run(["acts", *map(str, arguments)], "web", 0)
+        said = self._run(["acts", *map(str, arguments)], process, 0)
         return json.loads(said.splitlines()[-1])
 
     def _run(self, argv, process, expected):
@@ -133,16 +134,30 @@ class Place:
         assert code == expected, f"{argv}: {code}\n{said}"
         return said
 
+    def start(self, *arguments):
+        """Start a management command in a process of its own, which may be killed."""
+        command = [sys.executable, str(ROOT / "manage.py"), *map(str, arguments)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        return subprocess.Popen(command, env=self.environment(), cwd=ROOT, **pipes)
+
     def query(self, statement, *values, role="postgres"):
         """Return the rows of a query."""
+        with self.connect(role=role, autocommit=True) as connection:
+            cursor = connection.execute(statement, values)
+            return cursor.fetchall() if cursor.description else []
+
+    def until(self, statement, count):
+        """Wait until a query counts so many."""
+        until(lambda: self.query(statement) == [(count,)])
+
+    def connect(self, *, role="postgres", **more):
+        """Return a connection to the database."""
         secret = Environment(placet_home=self.home).secret(
             "database_superuser" if role == "postgres" else f"database_{role}"
         )
         user = role if role == "postgres" else f"placet_{role}"
         info = postgres.conninfo(self.home / "sockets", user=user, password=secret, dbname=self.database)
-        with psycopg.connect(info, autocommit=True) as connection:
-            cursor = connection.execute(statement, values)
-            return cursor.fetchall() if cursor.description else []
+        return psycopg.connect(info, **more)
 
 
 @contextlib.contextmanager

@@ -100,6 +100,32 @@ def nothing_enters_it_until_somebody_has_accepted_it(origin, restored):
     assert "whole, proven" in restored.manage("recovery", "check", "--checkpoint", origin.early)
 
 
+def test_pg_restore_dies_with_whoever_has_started_it_and_the_next_try_restores_all(origin, fresh):
+    place = fresh.up_new()
+    with place.connect() as other:
+        # Nobody gets past a table of that name until this transaction ends.
+        other.execute("CREATE TABLE public.audit_head ()")
+        first = place.start("restore", origin.backup)
+        place.until("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pg_restore'", 1)
+        first.kill()
+        first.wait()
+        other.rollback()
+    assert "Restored" in place.manage("restore", origin.backup)
+    assert "permission denied" in place.manage("fsck", fails=1)
+
+
+def test_a_database_that_was_filled_by_a_commit_in_doubt_stays_shut_and_is_gone_on_with(origin, fresh):
+    place = fresh.up_new()
+    assert "filled all the same" in place.act("restore_in_doubt", origin.backup, process="owner")["refused"]
+    assert "permission denied" in place.manage("fsck", fails=1)
+    how = ("recovery", "accept", "--as", "olga", "--reason", "The disk was lost.", "--unproven")
+    assert "restore_unfinished" in place.manage(*how, fails=1)
+    assert "Restored" in place.manage("restore", origin.backup)
+    assert "not empty" in place.manage("restore", origin.backup, fails=1)
+    assert "permission denied" in place.manage("fsck", fails=1)
+    assert "the database is open again" in place.manage(*how)
+
+
 def test_what_is_damaged_foreign_or_lacks_its_keys_is_not_restored(origin, fresh, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(origin.backup, copy)

@@ -147,8 +147,22 @@ def test_a_lost_signing_key_begins_a_new_epoch_that_loses_nothing():
         said = place.manage(*how, "--new-key", workspace)
         assert "new epoch" in said and "is stopped" not in said
         assert "nothing to accept" in place.manage(*how)
+        # Said twice it is done once: the key that is there is the one of the new epoch.
+        assert "nothing to accept" in place.manage(*how, "--new-key", workspace)
+        assert len((place.home / "keys" / f"checkpoint-{workspace}.pub").read_text().splitlines()) == 2
+        assert place.query("SELECT count(*) FROM audit_record WHERE event = 'audit.loss.acknowledged'") == [(1,)]
         seen = place.manage("recovery", "check", "--checkpoint", before, "--receipt", promised)
         assert "whole, proven" in seen and "holds 1 of 1 receipt(s)" in seen
+
+
+def test_a_key_that_is_there_is_not_accepted_as_lost():
+    with Place().up() as place:
+        workspace = place.act("found")["workspace"]
+        note = place.seal()[workspace]
+        how = ("recovery", "accept", "--as", "olga", "--reason", "It leaked.")
+        assert "key_present" in place.manage(*how, "--new-key", workspace, fails=1)
+        place.act("write", workspace, 1)
+        assert place.seal()[workspace].splitlines()[0] == note.splitlines()[0]
 
 
 def test_promises_that_no_checkpoint_covers_are_accepted_on_record_and_begin_no_epoch():

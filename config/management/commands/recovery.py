@@ -17,6 +17,7 @@ from audit.refusal import Refusal
 from audit.uuid7 import uuid7
 from config import recovery, server
 from config.embedded.processes import StartFailed
+from config.terms import Report, Terms
 from registry.management.commands.init import person
 
 NOT_WHOLE, NOT_PROVEN = 1, 3  # exit codes, as those of verify.py
@@ -87,7 +88,7 @@ class Command(BaseCommand):
         if not all(report.proven for report in reports):
             raise CommandError("Nothing is known to be missing; completeness is not proven.", returncode=NOT_PROVEN)
 
-    def _say(self, report: recovery.Report) -> None:
+    def _say(self, report: Report) -> None:
         finding = report.finding
         state = ("whole, proven" if report.proven else "completeness not proven") if report.whole else "NOT WHOLE"
         self.stdout.write(
@@ -101,8 +102,11 @@ class Command(BaseCommand):
             self.stdout.write(f"  the record {record}, for which there is a receipt, is missing")
 
     def _accept(self, evidence: recovery.Evidence, options: dict[str, Any]) -> None:
-        terms = recovery.Terms(
-            options["reason"], dict(map(_loss, options["lost"])), frozenset(options["new_key"]), options["unproven"]
+        terms = Terms(
+            options["reason"],
+            dict(map(_loss, options["lost"])),
+            frozenset(options["new_key"]),
+            options["unproven"],
         )
         by, correlation_id = person(options["username"]), str(uuid7())
         done = recovery.accept(evidence, terms, by=by, now=timezone.now(), correlation_id=correlation_id)

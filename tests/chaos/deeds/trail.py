@@ -1,12 +1,13 @@
 """The trail: records come into the tree, the tree is signed, keys are changed."""
 
+import contextlib
 from io import StringIO
 from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.core.management import CommandError, call_command
 
-from audit import files, fsck, jobs, keys, losses, publisher, rotation, sequencer, vault, verify
+from audit import files, fsck, halts, jobs, keys, losses, publisher, rotation, sequencer, vault, verify
 from registry import bundle_keys, bundlefile, bundles
 from tests.audit import trails
 from tests.chaos.deeds.deed import Deed, how
@@ -51,6 +52,39 @@ class Published(Logged):
 
     def do(self, order):
         publisher.publish(UUID(order["workspace"]), using="publisher")
+
+
+class Halted(Published):
+    """The publisher refuses a log whose copy is missing, and signs it when it is there again.
+
+    :param back: whether it is there again.
+    """
+
+    def __init__(self, *, back):
+        self.back = back
+
+    def prepare(self, scene):
+        order = super().prepare(scene)
+        place = publisher.copy_path(UUID(order["workspace"]))
+        place.rename(place.with_suffix(".away"))
+        if self.back:
+            self.do(order)
+            place.with_suffix(".away").rename(place)
+        return order
+
+    def do(self, order):
+        with contextlib.suppress(publisher.Refused):
+            super().do(order)
+
+    def check(self, scene, order):
+        workspace = UUID(order["workspace"])
+        halt = halts.of(workspace)
+        assert (halt and halt.code) == (None if self.back else "copy_missing")
+        place = publisher.copy_path(workspace)
+        if not self.back:
+            place.with_suffix(".away").rename(place)
+        super().check(scene, order)
+        assert halts.of(workspace) is None
 
 
 class Announced(Logged):
@@ -200,6 +234,8 @@ DEEDS = {
     "log:new epoch": Renewed(),
     "export": Exported(),
     "publish": Published(),
+    "publish:refused": Halted(back=False),
+    "publish:no longer refused": Halted(back=True),
     "key:announce": Announced(),
     "key:promote": Promoted(),
     "key:receipt": Keys("rotate", "receipt"),
