@@ -14,6 +14,7 @@ EVENTS = {
     "audit.key.rewrapped": "The keys of sealed values were wrapped anew.",
     "audit.loss.acknowledged": "A person went on without records that were published, or without the key that signed.",
     "audit.backup.restored": "A person accepted a database that came back, and what it lacks of what was promised.",
+    "audit.checkpoint.adopted": "A person went on from a log's last known checkpoint: its copy outside was missing.",
     "audit.subject.erased": "The key of a data subject's sealed values was destroyed; they can never be read again.",
 }
 

@@ -1,8 +1,10 @@
 """PURE but for files: how a key gets to its place, whole and durable. Evaluators sign nothing and load no Django."""
 
 import contextlib
+import fcntl
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -29,6 +31,18 @@ def replace(path: Path, text: str, *, mode: int) -> None:
     write_once(aside, text, mode=mode)
     aside.replace(path)
     sync(path.parent)
+
+
+@contextlib.contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Run the block while nobody else on this machine makes a key in a directory."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def sync(path: Path) -> None:

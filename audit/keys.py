@@ -22,11 +22,15 @@ from uuid import UUID
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.conf import settings
 
-from audit import keyfiles
+from audit import crash, keyfiles
 
 
 class KeyMissing(RuntimeError):
     """A key file is not there, and must not be made anew here."""
+
+
+class KeyUsed(RuntimeError):
+    """A log that seems new has a key that has signed, or may have."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +59,65 @@ def log_name(workspace: UUID, *, epoch: int = 1) -> str:
     return f"{url.netloc}{url.path.rstrip('/')}{between}/log/{workspace}"
 
 
-def checkpoint(workspace: UUID, *, create: bool = False) -> SigningKey:
-    """Return the key of a log. :raises KeyMissing: if there is none and `create` is not set."""
-    return _signing(f"checkpoint-{workspace}", log_name(workspace) if create else None)
+def checkpoint(workspace: UUID) -> SigningKey:
+    """Return the key of a log. :raises KeyMissing: if there is none."""
+    return load(_path(settings.PLACET_KEYS, f"checkpoint-{workspace}.key"))
+
+
+def begin(workspace: UUID) -> SigningKey:
+    """Return the key with which a log begins, made if there is none. For the publisher alone, one at a time.
+
+    :raises KeyUsed: it is there, or was, and is not known to have signed nothing.
+    """
+    if signed(workspace):
+        raise KeyUsed(f"The key of log {workspace} is there, or was, and may have signed.")
+    stem = f"checkpoint-{workspace}"
+    if not (settings.PLACET_KEYS / f"{stem}.key").exists():
+        text, key = fresh_signing(log_name(workspace))
+        note_fresh(workspace, key)
+        _place(stem, text, key)
+    return checkpoint(workspace)
+
+
+def signed(workspace: UUID) -> bool:
+    """Say whether the present key of a log has signed, or may have; so counts a lost one whose public half is there."""
+    fresh = fresh_path(workspace)
+    try:
+        present = checkpoint(workspace).id
+    except KeyMissing:
+        return not fresh.exists() and bool(public(f"checkpoint-{workspace}"))
+    return not fresh.exists() or fresh.read_text() != present
+
+
+def note_fresh(workspace: UUID, key: SigningKey) -> None:
+    """Note that a key comes that has signed nothing, before it is in its place."""
+    keyfiles.replace(fresh_path(workspace), key.id, mode=0o600)
+
+
+def note_used(workspace: UUID) -> None:
+    """Note that the key of a log has signed, when what it signed is kept."""
+    fresh = fresh_path(workspace)
+    if fresh.exists():
+        fresh.unlink()
+        keyfiles.sync(fresh.parent)
+
+
+def fresh_path(workspace: UUID) -> Path:
+    """Return where stands, until its first checkpoint is kept outside, that a log's key has signed nothing."""
+    return Path(settings.PLACET_KEYS) / f"checkpoint-{workspace}.fresh"
 
 
 def receipt() -> SigningKey:
     """Return the key that signs receipts, made on first use."""
-    url = urlsplit(settings.PLACET_URL)
-    return _signing("receipt", f"{url.netloc}{url.path.rstrip('/')}/receipts")
+    path = _path(settings.PLACET_KEYS, "receipt.key")
+    try:
+        return load(path)
+    except KeyMissing:
+        with keyfiles.alone(settings.PLACET_KEYS):
+            if not path.exists():
+                url = urlsplit(settings.PLACET_URL)
+                _place("receipt", *fresh_signing(f"{url.netloc}{url.path.rstrip('/')}/receipts"))
+        return load(path)
 
 
 def public(stem: str) -> list[str]:
@@ -114,16 +168,13 @@ def load(path: Path) -> SigningKey:
     return key
 
 
-def _signing(stem: str, name_if_new: str | None) -> SigningKey:
-    path = _path(settings.PLACET_KEYS, f"{stem}.key")
-    try:
-        return load(path)
-    except KeyMissing:
-        if name_if_new and not path.exists():
-            text, _ = fresh_signing(name_if_new)
-            keyfiles.write_once(path, text, mode=0o600)
-            keyfiles.write_once(path.with_suffix(".pub"), load(path).public + "\n", mode=0o644)
-        return load(path)
+def _place(stem: str, text: str, key: SigningKey) -> None:
+    """Put a new key in its place, its public half first: whatever is signed can be verified."""
+    lines = "".join(f"{line}\n" for line in [*public(stem), key.public])
+    keyfiles.replace(settings.PLACET_KEYS / f"{stem}.pub", lines, mode=0o644)
+    crash.point("audit.keys.listed")
+    keyfiles.write_once(settings.PLACET_KEYS / f"{stem}.key", text, mode=0o600)
+    crash.point("audit.keys.made")
 
 
 @lru_cache(maxsize=1000)

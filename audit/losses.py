@@ -173,6 +173,7 @@ def _change_over(workspace: UUID, coming: keys.SigningKey) -> None:
     """Put the new key in its place. The old one signs nothing from here on."""
     rotation.next_path(workspace).unlink(missing_ok=True)
     rotation.list_public(f"checkpoint-{workspace}", coming.public)
+    keys.note_fresh(workspace, coming)
     crash.point("audit.losses.listed")
     waiting = Path(settings.PLACET_KEYS) / f"checkpoint-{workspace}.epoch"
     waiting.replace(waiting.with_suffix(".key"))

@@ -45,16 +45,15 @@ class _Known(NamedTuple):
     copy: str | None
 
 
-def publish(workspace: UUID | None = None, *, using: str = "default", adopt: bool = False) -> int:
+def publish(workspace: UUID | None = None, *, using: str = "default") -> int:
     """Sign the head of the workspace's log, or of each log that has grown; return how many were signed.
 
-    :param adopt: go on from the database's last checkpoint though the copy outside is missing.
     :raises Refused: if a head does not continue what was published. Every other log is served first.
     """
     published, refused, logs = 0, dict[UUID, Refused](), [workspace] if workspace else _logs(using)
     for log_id in logs:
         try:
-            published += _publish(log_id, using, adopt)
+            published += _publish(log_id, using)
         except (Refused, OSError) as failure:
             refusal = failure if isinstance(failure, Refused) else Refused("copy_unwritable", log_id, str(failure))
             _say(refusal)
@@ -86,6 +85,19 @@ def last_row(workspace: UUID, *, using: str = "default") -> str | None:
     return row[0] if row else None
 
 
+def forgotten(workspace: UUID, *, using: str = "default") -> bool:
+    """Say whether nothing is known of what a log's key has signed: neither here nor in the database."""
+    here = copy_path(workspace).exists() or last_row(workspace, using=using) is not None
+    return not here and keys.signed(workspace)
+
+
+def adopt(workspace: UUID, note: str, *, using: str = "default") -> None:
+    """Take a checkpoint for the last one that was published, unless there is a copy of one."""
+    with alone(workspace, using=using):
+        if not copy_path(workspace).exists():
+            _write(copy_path(workspace), note)
+
+
 @contextlib.contextmanager
 def alone(workspace: UUID, *, using: str = "default") -> Iterator[CursorWrapper]:
     """Run the block in a transaction during which nobody publishes the log."""
@@ -115,7 +127,7 @@ def _say(refusal: Refused) -> None:
         log.critical("checkpoint refused", workspace=str(refusal.workspace), code=refusal.code, error=str(refusal))
 
 
-def _publish(workspace: UUID, using: str, adopt: bool) -> int:
+def _publish(workspace: UUID, using: str) -> int:
     with alone(workspace, using=using) as cursor:
         cursor.execute("SELECT size, root FROM audit_head WHERE workspace = %s", [workspace])
         head = cursor.fetchone()
@@ -128,11 +140,12 @@ def _publish(workspace: UUID, using: str, adopt: bool) -> int:
             log.info("checkpoint key rotated", workspace=str(workspace), key=keys.checkpoint(workspace).id)
         if unchanged:
             return 0
-        key = _key(workspace, known, adopt)
+        key = _key(workspace, known)
         note = _continue(workspace, size, root, known, using) or key.sign_note(_text(key.name, size, root))
         crash.point("audit.publisher.signed")
         _write(copy_path(workspace), note)
         crash.point("audit.publisher.copied")
+        keys.note_used(workspace)
         cursor.execute(
             "INSERT INTO audit_checkpoint (id, workspace, size, root, note, key) "
             "VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (workspace, size, key) DO NOTHING",
@@ -161,18 +174,24 @@ def _known(cursor: CursorWrapper, workspace: UUID, size: int, root: bytes) -> tu
     return known, bool(row) and (row[0], bytes(row[1]), row[2]) == (size, root, known.copy)
 
 
-def _key(workspace: UUID, known: _Known, adopt: bool) -> keys.SigningKey:
-    if known.row and not known.copy and not adopt:
-        raise Refused(
-            "copy_missing",
-            workspace,
-            f"{copy_path(workspace)} is missing. Restore it, or compare the last checkpoint with one held elsewhere "
-            "and run `manage.py publisher --once --adopt`.",
-        )
+def _key(workspace: UUID, known: _Known) -> keys.SigningKey:
     try:
-        return keys.checkpoint(workspace, create=not (known.row or known.copy))
+        if known.copy:
+            return keys.checkpoint(workspace)
+        if known.row is None:
+            return keys.begin(workspace)
     except keys.KeyMissing as error:
         raise Refused("key_missing", workspace, str(error)) from error
+    except keys.KeyUsed as error:
+        # Set back to before its first checkpoint: whatever that was, it is in somebody's hands.
+        lost = f"{error} Neither {copy_path(workspace)} nor the database has a checkpoint: look for the newer database."
+        raise Refused("copy_missing", workspace, lost) from error
+    raise Refused(
+        "copy_missing",
+        workspace,
+        f"{copy_path(workspace)} is missing. Restore it, or compare the last checkpoint with one held elsewhere and go "
+        f"on from it: `manage.py recovery accept --adopt {workspace}`.",
+    )
 
 
 def _continue(workspace: UUID, size: int, root: bytes, known: _Known, using: str) -> str | None:

@@ -11,11 +11,12 @@ from django.db import transaction
 from audit import continuity, crash, fsck, log, losses, publisher, sequencer
 from audit.refusal import Refusal
 from config import entrance, restoration
-from config.terms import Report, Terms, doubtful, ended_by, require
+from config.terms import Report, Terms, adopted, doubtful, ended_by, require
 from registry import stops
 from registry.models import Person, Workspace
 
 RESTORED = "audit.backup.restored"
+ADOPTED = "audit.checkpoint.adopted"
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,11 @@ def check(evidence: Evidence) -> list[Report]:
     for finding in continuity.examine(evidence.notes, evidence.receipts):
         log_id = finding.workspace
         damage = fsck.check(log_id, outside=False).problems
-        proven = given.get(log_id, False) if log_id in own else finding.proven
-        reports.append(Report(finding, tuple(damage), proven and not damage))
+        forgotten = publisher.forgotten(log_id)
+        # What nobody here has a checkpoint of, a receipt alone does not speak for.
+        proven = given.get(log_id, False) if log_id in own else finding.proven and not (forgotten and not finding.note)
+        last, copy = publisher.last_row(log_id), publisher.copy_path(log_id).exists()
+        reports.append(Report(finding, tuple(damage), proven and not damage, last, copy, forgotten))
     return reports
 
 
@@ -79,6 +83,7 @@ def accept(evidence: Evidence, terms: Terms, *, by: Person, now: datetime, corre
         done += _begin_epoch(one, terms, restored, **how)
     for one in reports:
         losses.settle_copy(one.finding.workspace)
+        done += _adopt(one, terms)
     _publish()
     crash.point("config.recovery.published")
     if entrance.shut():
@@ -107,13 +112,15 @@ def _record(
 ) -> None:
     """Put on record what the person goes on with, each log in itself."""
     finding, told = report.finding, dict[str, dict[str, Any]]()
-    if restored is not None or not report.whole:
+    if restored is not None or not report.whole or report.forgotten:
         told[RESTORED] = {
             "backup": restored.at.isoformat() if restored and restored.at else None,
             "size": finding.size,
             "published": finding.published,
             "receipts_missing": finding.missing[: fsck.MOST_PROBLEMS],
         }
+    if note := adopted(report, terms):
+        told[ADOPTED] = {"note": note, "published": _size(note)}
     for event, data in told.items():
         log.append(
             event,
@@ -141,6 +148,17 @@ def _begin_epoch(
     key = losses.begin_epoch(workspace, loss, actor=by.actor, now=now, correlation_id=correlation_id)
     crash.point("config.recovery.begun")
     yield f"log {workspace} goes on in a new epoch; its key, for the auditors:\n{key.public}"
+
+
+def _adopt(report: Report, terms: Terms) -> Iterator[str]:
+    """Put a checkpoint where the copy of the last one is missing, if that was accepted; say so."""
+    if note := adopted(report, terms):
+        publisher.adopt(report.finding.workspace, note)
+        yield f"log {report.finding.workspace} goes on from its checkpoint of {_size(note)} records"
+
+
+def _size(note: str) -> int:
+    return int(note.splitlines()[1])
 
 
 def _publish() -> None:

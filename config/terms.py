@@ -14,25 +14,36 @@ from registry.models import Person, Workspace
 @dataclass(frozen=True)
 class Terms:
     """What a person accepts. `lost`: log -> size of the checkpoint whose records are lost; `new_keys`: logs whose
-    signing key is lost; `unproven`: that nothing from outside speaks for a restored log. Its old key may have signed
-    more than is there, so it signs no further either.
+    signing key is lost; `adopted`: logs of which the copy outside is lost, and that go on from the last checkpoint that
+    is known; `unproven`: that nothing from outside speaks for a log that was restored, or of which no checkpoint is
+    known. Its old key may have signed more than is there, so it signs no further either.
     """
 
     reason: str
     lost: Mapping[UUID, int] = field(default_factory=dict)
     new_keys: frozenset[UUID] = frozenset()
+    adopted: frozenset[UUID] = frozenset()
     unproven: bool = False
+
+    @property
+    def named(self) -> set[UUID]:
+        """The logs that are spoken of."""
+        return {*self.lost, *self.new_keys, *self.adopted}
 
 
 @dataclass(frozen=True)
 class Report:
     """One log: against what was kept outside, and from its own rows up. `proven`: something from outside speaks for it,
-    beside what came out of the backup itself.
+    beside what came out of the backup itself. `last`: the newest checkpoint in the database; `copy`: whether there is
+    one outside of it. `forgotten`: its key has signed, and nobody here knows what.
     """
 
     finding: continuity.Finding
     damage: tuple[str, ...]
     proven: bool
+    last: str | None = None
+    copy: bool = True
+    forgotten: bool = False
 
     @property
     def whole(self) -> bool:
@@ -43,9 +54,9 @@ class Report:
 def require(reports: Sequence[Report], terms: Terms, restored: Restored | None, by: Person) -> None:
     """Do nothing if all that has to be accepted is, by somebody who may.
 
-    :raises Refusal: log_unknown, key_present, log_damaged, loss_unaccepted, unproven, role_missing.
+    :raises Refusal: log_unknown, key_present, checkpoint_unknown, log_damaged, loss_unaccepted, unproven, role_missing.
     """
-    _known({*terms.lost, *terms.new_keys}, reports)
+    _known(terms.named, reports)
     _missing(terms.new_keys)
     for one in reports:
         _require(one, terms, restored)
@@ -62,10 +73,16 @@ def ended_by(report: Report, terms: Terms, restored: Restored | None) -> str | N
         return "records"
     if workspace in terms.new_keys and not losses.begun(workspace):
         return "key"
-    if not report.whole or not doubtful(report, restored) or not report.finding.published:
+    if not report.whole or not doubtful(report, restored) or not (report.finding.published or report.forgotten):
         return None
     # What was published after the backup is in nobody's hands here; it may be in somebody's.
     return None if _renewed(workspace, restored) else "unproven"
+
+
+def adopted(report: Report, terms: Terms) -> str | None:
+    """Return the checkpoint that is taken for the log's last one, None if there is a copy of it, or no talk of it."""
+    wanted = report.finding.workspace in terms.adopted and not report.copy
+    return (report.last or report.finding.note) if wanted else None
 
 
 def _renewed(workspace: UUID, restored: Restored | None) -> bool:
@@ -78,7 +95,7 @@ def _renewed(workspace: UUID, restored: Restored | None) -> bool:
 def _known(named: set[UUID], reports: Iterable[Report]) -> None:
     """:raises Refusal: log_unknown: somebody named a log that there is not."""
     for workspace in named - {one.finding.workspace for one in reports}:
-        detail = f"There is no log {workspace}: --lost and --new-key take the id that `recovery check` prints."
+        detail = f"There is no log {workspace}: --lost, --new-key and --adopt take the id that `recovery check` prints."
         raise Refusal("log_unknown", detail, status=404, field="lost")
 
 
@@ -109,18 +126,21 @@ def _require(report: Report, terms: Terms, restored: Restored | None) -> None:
             f"say so: --lost {finding.workspace}={finding.published}"
         )
         raise Refusal("loss_unaccepted", detail, status=409)
+    if adopted(report, terms) == "":
+        detail = f"Neither the database nor what you gave has a checkpoint of log {finding.workspace} to go on from."
+        raise Refusal("checkpoint_unknown", detail, status=409, field="adopt")
     if not report.whole or terms.unproven or not doubtful(report, restored):
         return
     if not _renewed(finding.workspace, restored):
         detail = (
-            f"Nothing from outside speaks for log {finding.workspace}: what came after the backup may be missing. "
+            f"Nothing from outside speaks for log {finding.workspace}: what came after may be missing. "
             "Give a checkpoint or receipt that somebody kept (--checkpoint, --receipt), or accept that: --unproven."
         )
         raise Refusal("unproven", detail, status=409)
 
 
 def _concerned(report: Report, terms: Terms, restored: Restored | None) -> bool:
-    return doubtful(report, restored) or report.finding.workspace in terms.new_keys
+    return doubtful(report, restored) or report.finding.workspace in {*terms.new_keys, *terms.adopted}
 
 
 def _authorise(reports: Iterable[Report], by: Person) -> None:
@@ -138,7 +158,7 @@ def _authorise(reports: Iterable[Report], by: Person) -> None:
 
 def doubtful(report: Report, restored: Restored | None) -> bool:
     """Whether it lost something, or nothing speaks for it."""
-    return not report.whole or (restored is not None and not report.proven)
+    return not report.whole or ((restored is not None or report.forgotten) and not report.proven)
 
 
 def _only_receipts(report: Report) -> bool:

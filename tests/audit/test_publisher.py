@@ -155,8 +155,23 @@ def test_a_missing_copy_stops_the_log_until_a_person_adopts_what_the_database_ha
     sequencer.drain(workspace, using="sequencer")
     publisher.copy_path(workspace).unlink()
     assert refused(workspace) == "copy_missing"
-    assert publisher.publish(workspace, using="publisher", adopt=True) == 1
+    publisher.adopt(workspace, publisher.last_row(workspace), using="publisher")
+    assert publisher.publish(workspace, using="publisher") == 1
     assert sizes(workspace) == [4, 3]
+
+
+def test_a_log_whose_key_has_signed_what_nobody_knows_any_more_is_refused(doomed, settings):
+    """Set back to before its first checkpoint, and the copy is gone: only the key tells that there was one."""
+    workspace = trails.published(3, doomed)
+    publisher.copy_path(workspace).unlink()
+    trails.tamper("audit_checkpoint", "DELETE FROM audit_checkpoint WHERE workspace = %s", workspace)
+    assert refused(workspace) == "copy_missing"
+    keys.fresh_path(workspace).write_text("00000000")  # that of another key
+    assert refused(workspace) == "copy_missing"
+    (settings.PLACET_KEYS / f"checkpoint-{workspace}.key").unlink()
+    keys.fresh_path(workspace).unlink()
+    assert refused(workspace) == "copy_missing"
+    assert not (settings.PLACET_KEYS / f"checkpoint-{workspace}.key").exists()
 
 
 def test_a_missing_key_is_never_made_anew_for_a_log_that_has_checkpoints(doomed, settings, tmp_path):
@@ -227,11 +242,14 @@ def test_the_command_says_what_it_refused_and_fails(doomed):
     output, _ = refusing.communicate(timeout=60)
     assert refusing.returncode == 1
     assert "copy_missing" in output
-    adopting = trails.manage("publisher", "--once", "--adopt", process="publisher")
-    output, _ = adopting.communicate(timeout=60)
-    assert adopting.returncode == 0
+    publisher.adopt(workspace, publisher.last_row(workspace), using="publisher")
+    trails.write(workspace, 1)
+    sequencer.drain(workspace, using="sequencer")
+    going_on = trails.manage("publisher", "--once", process="publisher")
+    output, _ = going_on.communicate(timeout=60)
+    assert going_on.returncode == 0
     assert re.fullmatch(r"[1-9]\d* checkpoint\(s\) published\n", output)  # those of others, too
-    assert publisher.copy_path(workspace).exists()
+    assert sizes(workspace) == [3, 2]
 
 
 def test_private_keys_are_for_nobody_else_to_read(db, settings):

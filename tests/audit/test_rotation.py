@@ -132,6 +132,15 @@ def test_a_receipt_of_before_verifies_beside_one_of_after(db):
     assert verify.read_key(coming.public).id.hex() == new.split(".")[1] != verify.read_key(first).id.hex()
 
 
+def test_a_receipt_verifies_though_the_key_of_earlier_ones_was_lost(settings, tmp_path):
+    settings.PLACET_KEYS = tmp_path
+    first = keys.receipt()
+    (tmp_path / "receipt.key").unlink()
+    second = keys.receipt()
+    assert second.id != first.id
+    assert keys.public("receipt") == [first.public, second.public]
+
+
 def test_values_are_read_through_a_rewrap_and_the_old_kek_goes_only_then(db, restored):
     restored("values.kek")
     workspace = trails.published(1)

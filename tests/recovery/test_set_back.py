@@ -8,6 +8,7 @@ import pytest
 from tests.audit.trails import run_verifier
 from tests.recovery.place import Place
 
+ADOPTED = "SELECT convert_from(body, 'UTF8') FROM audit_record WHERE event = 'audit.checkpoint.adopted'"
 REASON = "The primary's disk was lost and the replica was behind."
 
 
@@ -153,6 +154,68 @@ def test_a_lost_signing_key_begins_a_new_epoch_that_loses_nothing():
         assert place.query("SELECT count(*) FROM audit_record WHERE event = 'audit.loss.acknowledged'") == [(1,)]
         seen = place.manage("recovery", "check", "--checkpoint", before, "--receipt", promised)
         assert "whole, proven" in seen and "holds 1 of 1 receipt(s)" in seen
+
+
+def test_a_missing_copy_is_gone_on_from_by_a_person_on_record():
+    with Place().up() as place:
+        workspace = place.act("found")["workspace"]
+        note = place.seal()[workspace]
+        place.act("write", workspace, 1)
+        place.manage("sequencer", "--once", process="sequencer")
+        copy = place.home / "checkpoints" / f"{workspace}.note"
+        copy.unlink()
+        assert "copy_missing" in place.manage("publisher", "--once", process="publisher", fails=1)
+        how = ("recovery", "accept", "--reason", "That disk was replaced.", "--adopt", workspace)
+        assert "role_missing" in place.manage(*how, "--as", "mallory", fails=1)
+        assert not copy.exists()
+        said = place.manage(*how, "--as", "olga")
+        assert f"goes on from its checkpoint of {size(note)} records" in said and "is stopped" not in said
+        [(body,)] = place.query(ADOPTED)
+        told = json.loads(body)
+        assert told["actor"].startswith("person:")
+        assert (told["data"]["note"], told["data"]["proven"]) == (note, False)
+        assert copy.read_text().splitlines()[0] == note.splitlines()[0] and size(copy.read_text()) > size(note)
+        assert "nothing to accept" in place.manage(*how, "--as", "olga")
+        assert len(place.query(ADOPTED)) == 1
+
+
+def test_a_database_set_back_to_before_its_first_checkpoint_signs_no_second_history():
+    """Neither it nor the disk knows that there was one; the key does, and whoever holds it."""
+    with Place().up() as place:
+        workspace = place.act("found")["workspace"]
+        copy = place.home / "checkpoints" / f"{workspace}.note"
+        place.keep_data()
+        first = held(place, "first.note", place.seal()[workspace])
+        place.set_back()
+        place.keep_data()
+        how = ("recovery", "accept", "--as", "olga", "--reason", "Both disks were lost.")
+        forgets(place, copy)
+        assert "completeness not proven" in place.manage("recovery", "check", fails=3)
+        assert "unproven" in place.manage(*how, fails=1)
+        assert "checkpoint_unknown" in place.manage(*how, "--adopt", workspace, fails=1)
+        # Somebody has kept it, and the log continues it: so it goes on under its name.
+        said = place.manage(*how, "--adopt", workspace, "--checkpoint", first)
+        assert "goes on from its checkpoint" in said and "epoch" not in said and "is stopped" not in said
+        place.act("write", workspace, 2)
+        late = held(place, "late.note", place.seal()[workspace])
+        assert late.read_text().splitlines()[0] == first.read_text().splitlines()[0]
+        place.set_back()
+        forgets(place, copy)
+        assert "loss_unaccepted" in place.manage(*how, "--checkpoint", late, fails=1)
+        said = place.manage(*how, "--unproven")
+        assert "new epoch" in said and "is stopped" in said
+        assert "/epoch-2/log/" in copy.read_text()
+        assert "nothing to accept" in place.manage(*how, "--unproven")
+        place.act("write", workspace, 1)
+        place.seal()
+
+
+def forgets(place, copy):
+    """Lose the copy outside, too; the publisher refuses."""
+    copy.unlink()
+    place.manage("sequencer", "--once", process="sequencer")
+    assert "copy_missing" in place.manage("publisher", "--once", process="publisher", fails=1)
+    assert not copy.exists()
 
 
 def test_a_key_that_is_there_is_not_accepted_as_lost():

@@ -19,16 +19,11 @@ class Command(BaseCommand):
             "--once", action="store_true", help="publish what there is and stop; exit code 1 if refused"
         )
         parser.add_argument("--interval", type=float, default=0.5, help="seconds between looks")
-        parser.add_argument(
-            "--adopt",
-            action="store_true",
-            help="with --once: accept the database's last checkpoint though its copy outside is missing",
-        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["once"]:
             try:
-                self.stdout.write(f"{publisher.publish(adopt=options['adopt'])} checkpoint(s) published")
+                self.stdout.write(f"{publisher.publish()} checkpoint(s) published")
             except publisher.Refused as error:
                 raise CommandError(str(error)) from error
             return

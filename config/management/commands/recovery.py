@@ -49,6 +49,14 @@ class Command(BaseCommand):
             default=[],
             help="the key of this log cannot be restored; begins a new epoch of the log",
         )
+        accept.add_argument(
+            "--adopt",
+            metavar="WORKSPACE",
+            type=UUID,
+            action="append",
+            default=[],
+            help="the copy outside of this log's last checkpoint is gone; go on from the one in the database",
+        )
         accept.add_argument("--unproven", action="store_true", help="although nothing from outside speaks for a log")
         for step in (check, accept):
             step.add_argument(
@@ -106,6 +114,7 @@ class Command(BaseCommand):
             options["reason"],
             dict(map(_loss, options["lost"])),
             frozenset(options["new_key"]),
+            frozenset(options["adopt"]),
             options["unproven"],
         )
         by, correlation_id = person(options["username"]), str(uuid7())

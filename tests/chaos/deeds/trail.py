@@ -54,6 +54,25 @@ class Published(Logged):
         publisher.publish(UUID(order["workspace"]), using="publisher")
 
 
+class First(Logged):
+    """The first checkpoint of a log is signed, with a key that is made for it."""
+
+    def prepare(self, scene):
+        workspace = uuid4()
+        trails.write(workspace, 4)
+        sequencer.drain(workspace, using="sequencer")
+        return {"workspace": str(workspace), "records": 4}
+
+    def do(self, order):
+        publisher.publish(UUID(order["workspace"]), using="publisher")
+
+    def check(self, scene, order):
+        workspace = UUID(order["workspace"])
+        assert keys.signed(workspace)
+        held = publisher.copy_path(workspace).read_text()
+        super().check(scene, order | {"held": held, "key": trails.key_of(workspace)})
+
+
 class Halted(Published):
     """The publisher refuses a log whose copy is missing, and signs it when it is there again.
 
@@ -234,6 +253,7 @@ DEEDS = {
     "log:new epoch": Renewed(),
     "export": Exported(),
     "publish": Published(),
+    "publish:first": First(),
     "publish:refused": Halted(back=False),
     "publish:no longer refused": Halted(back=True),
     "key:announce": Announced(),
