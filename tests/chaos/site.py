@@ -6,15 +6,11 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from uuid import UUID
 
 import httpx2
-import psycopg
 import redis
 
-from config.embedded import postgres
 from config.env import Environment
-from tests.chaos.evidence import effects_of
 from tests.faults.running import LEASE_SECONDS, Running
 
 LONGEST_ANSWER = 0.4  # seconds for which a tool that has acted may keep its answer back: where most kills fall
@@ -30,8 +26,6 @@ class Site(Running):
         super().__init__()
         # Breakers that stay open for long would only make the load thinner.
         self.environment |= {"PLACET_BREAKER_SECONDS": "2", "PLACET_EVALUATORS": "2"}
-        with (self.home / "postgres" / "postgresql.conf").open("a") as file:
-            file.write("track_commit_timestamp = on\n")
         (self.tool / "delay").write_text(str(LONGEST_ANSWER))
 
     def offer(self):
@@ -53,27 +47,6 @@ class Site(Running):
             self.tools.kill()
             self.tools.wait()
 
-    @property
-    def workspace(self):
-        """The id of the workspace."""
-        return UUID(self.scene["workspace"])
-
-    def done(self):
-        """Return the effects so far, as the tools wrote them down."""
-        return effects_of(self.tool / "effects.jsonl")
-
-    def connect(self, *, readonly=True):
-        """Connect as the owner; the checks and the measurements only read. :raises psycopg.OperationalError: not now"""
-        secret = Environment(placet_home=self.home).secret("database_superuser")
-        info = postgres.conninfo(self.sockets, user="postgres", password=secret, dbname="placet")
-        options = "-c default_transaction_read_only=on" if readonly else ""
-        return psycopg.connect(info, options=options, autocommit=True, connect_timeout=5)
-
-    @property
-    def sockets(self):
-        """Where the sockets of the embedded servers are."""
-        return Environment(placet_home=self.home).sockets
-
     def broker(self):
         """Connect to Valkey as whoever has stolen its password."""
         secret = Environment(placet_home=self.home).secret("valkey")
@@ -88,11 +61,6 @@ class Site(Running):
         with contextlib.suppress(httpx2.HTTPError):
             answer = self.people["dave"].get(f"/log/{self.workspace}/checkpoint")
             return answer.text if answer.status_code == 200 else None
-
-    def key(self, name):
-        """Return the public keys in a file of keys."""
-        path = self.home / "keys" / f"{name}.pub"
-        return path.read_text().split() if path.exists() else []
 
 
 def children(pid):

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from uuid import UUID
 
 import httpx2
 import psycopg
@@ -19,6 +20,7 @@ import psycopg
 from config.embedded import postgres
 from config.env import Environment
 from tests import embedded
+from tests.chaos.evidence import effects_of
 from tests.faults.scene import PASSWORD
 
 ROOT = embedded.ROOT
@@ -36,6 +38,8 @@ class Running:
         self.home = Path(tempfile.mkdtemp(prefix="placet-faults-"))
         self.home.chmod(0o711)
         subprocess.run(["cp", "-a", f"{embedded._template()}/.", str(self.home)], check=True)
+        with (self.home / "postgres" / "postgresql.conf").open("a") as file:
+            file.write("track_commit_timestamp = on\n")
         self.tool = self.home / "effects"
         self.tool.mkdir()
         self.tool.chmod(0o777)
@@ -173,9 +177,35 @@ class Running:
     def query(self, statement, *values):
         """Return the rows of a query, read as the worker's role."""
         secret = Environment(placet_home=self.home).secret("database_worker")
-        info = postgres.conninfo(self.home / "sockets", user="placet_worker", password=secret, dbname="placet")
+        info = postgres.conninfo(self.sockets, user="placet_worker", password=secret, dbname="placet")
         with psycopg.connect(info) as connection:
             return connection.execute(statement, values).fetchall()
+
+    def connect(self, *, readonly=True):
+        """Connect as the owner; the checks and the measurements only read. :raises psycopg.OperationalError: not now"""
+        secret = Environment(placet_home=self.home).secret("database_superuser")
+        info = postgres.conninfo(self.sockets, user="postgres", password=secret, dbname="placet")
+        options = "-c default_transaction_read_only=on" if readonly else ""
+        return psycopg.connect(info, options=options, autocommit=True, connect_timeout=5)
+
+    @property
+    def sockets(self):
+        """Where the sockets of the embedded servers are."""
+        return Environment(placet_home=self.home).sockets
+
+    @property
+    def workspace(self):
+        """The id of the workspace."""
+        return UUID(self.scene["workspace"])
+
+    def done(self):
+        """Return the effects so far, as the tools wrote them down."""
+        return effects_of(self.tool / "effects.jsonl")
+
+    def key(self, name):
+        """Return the public keys in a file of keys."""
+        path = self.home / "keys" / f"{name}.pub"
+        return path.read_text().split() if path.exists() else []
 
     def wait(self, what, condition, told=lambda: ""):
         """Wait until a condition holds; the test fails if it does not in PATIENCE."""

@@ -13,6 +13,8 @@ import threading
 import httpx2
 import pytest
 
+from tests.chaos import invariants
+from tests.chaos.evidence import Case
 from tests.faults.running import ROOT, Running
 
 pytestmark = pytest.mark.timeout(600)  # the machine may be busy with other things
@@ -198,3 +200,20 @@ def test_an_upgrade_while_runs_are_in_flight_loses_none_and_old_exports_still_ve
     command = [sys.executable, str(ROOT / "audit/verify.py"), str(export), "--key", str(key), "--checkpoint", str(kept)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_after_all_of_this_every_invariant_holds(placet, tmp_path):
+    workspace, export = placet.workspace, tmp_path / "trail.ndjson"
+    note = placet.home / "checkpoints" / f"{workspace}.note"
+    kept = [note.read_text()]
+    records = "SELECT count(*) FROM audit_record WHERE workspace = %s"
+    checked = "SELECT max(size) FROM audit_checkpoint"
+    placet.wait("everything is signed", lambda: placet.query(records, workspace) == placet.query(checked))
+    placet.manage("export_trail", str(workspace), "-o", str(export))
+    kept.append(note.read_text())
+    pinned = {"log_keys": placet.key(f"checkpoint-{workspace}"), "receipt_keys": placet.key("receipt")}
+    with placet.connect() as connection:
+        case = Case(connection, workspace, placet.done(), notes={"outside": kept}, export=export, **pinned)
+        report = invariants.check(case)
+    assert report.violations == []
+    assert {name for name in ("I1", "I3", "I4", "I5", "I6", "I8", "I9", "I10") if not report.looked[name]} == set()
