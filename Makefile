@@ -57,7 +57,7 @@ races: install ## The long races: histories of people, calls and budgets at once
 
 .PHONY: faults
 faults: install ## Directed faults from a seed: every crash point of every deed, wires, tools, disks, clocks (by hand; minutes).
-	@$(BIN)/pytest -q -s -m slow tests/chaos $(ARGS)
+	@$(BIN)/pytest -q -s -m "slow or invariants" tests/chaos $(ARGS)
 
 .PHONY: screenshots
 screenshots: install ## Look at every page in a browser and keep pictures of it in screenshots/.

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -55,13 +56,14 @@ class Scene(Acts):
     """A stage whose tools leave their effects in one place, whatever way they are reached, and a victim.
 
     :ivar environment: variables with which a process finds the servers. :ivar wires: to them, which may go bad.
-    :ivar victim: the process that dies. :ivar notes: checkpoints that somebody has kept.
+    :ivar victim: the process that dies. :ivar deaths: at which points it did, how often.
+    :ivar notes: checkpoints that somebody has kept.
     """
 
     def __init__(self, made, place, environment, wires):
         super().__init__(made.workspace, made.people, made.now)
         self.place, self.log, self.victim = place, place / "effects", None
-        self.environment, self.wires, self.notes = environment, wires, []
+        self.environment, self.wires, self.notes, self.deaths = environment, wires, [], Counter()
         self.log.touch()
 
     def bring_to_life(self, pins):
@@ -161,6 +163,7 @@ class Scene(Acts):
         assert line, "the victim is gone"
         answer = json.loads(line)
         if answer["status"] == signal.SIGKILL:
+            self.deaths[point] += 1
             # Until the database has noticed, the dead still hold their locks, which the sweepers skip.
             with trails.superuser() as owner:
                 until(lambda: owner.execute(_UNDER_WAY).fetchall() == [(0,)])

@@ -88,5 +88,6 @@ def test_a_clock_that_jumps_anywhere_on_the_way_changes_nothing(scene, bent):
         done(scene, name, order, jump_at=chance.choice(ways[name]), jump=chance.choice([HOUR, -HOUR, 90, -90]))
 
 
+@pytest.mark.invariants
 def test_after_all_of_this_every_invariant_holds(scene):
     assert scene.lawful()["I1"] > 0

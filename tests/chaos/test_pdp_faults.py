@@ -138,5 +138,6 @@ def test_whatever_happens_on_the_wire_no_answer_is_taken_for_another(scene, wire
     print("answers over a bad wire:", told)
 
 
+@pytest.mark.invariants
 def test_after_all_of_this_every_invariant_holds(scene):
     assert scene.lawful()["I1"] > 0

@@ -75,8 +75,10 @@ def test_whoever_dies_anywhere_on_any_way_others_end_it(scene, ways):
         skip = chance.randrange(ways[name].count(point))
         print(name, point, skip)
         scene.killed(name, point, skip, again=chance.choice([None, chance.choice(ways[name])]))
-    print(len(tried), "points of deeds, each once")
+    print(scene.deaths.total(), "deaths at", len(scene.deaths), "points;", len(tried), "points of deeds, each once")
+    assert set(NAMES) <= set(scene.deaths)
 
 
+@pytest.mark.invariants
 def test_after_all_of_this_every_invariant_holds(scene, tmp_path):
     assert scene.lawful(tmp_path / "trail.ndjson")["I1"] > 0

@@ -142,5 +142,6 @@ def test_whatever_bytes_a_tool_answers_the_line_puts_them_aside_or_takes_them_fo
         assert scene.call(agent, "http_put").status == "finished"
 
 
+@pytest.mark.invariants
 def test_after_all_of_this_every_invariant_holds(scene):
     assert scene.lawful()["I1"] > 0

@@ -118,5 +118,6 @@ def test_whatever_is_lost_of_answers_no_tool_acts_twice(scene):
         once(scene, scene.agent(agent="outward"), way, tool, fault)
 
 
+@pytest.mark.invariants
 def test_after_all_of_this_every_invariant_holds(scene):
     assert scene.lawful()["I1"] > 0
