@@ -63,9 +63,12 @@ class Line(httpcore2.NetworkStream):
 
     def __init__(self, line: socket.socket) -> None:
         self._line = line
+        self._held = b""
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Return what comes next, b"" at the end. :raises ConnectRefused: too late, too much, or broken off."""
+        if self._held:
+            self.write(b"")
         mark = current()
         try:
             self._line.settimeout(_left(mark))
@@ -76,8 +79,14 @@ class Line(httpcore2.NetworkStream):
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Send all of `buffer`. :raises ConnectRefused: too late.  :raises httpcore2.WriteError: broken off."""
-        mark, rest = current(), memoryview(buffer)
+        """Send all of `buffer`. :raises ConnectRefused: too late.  :raises httpcore2.WriteError: broken off.
+
+        Head and body of a request leave together: what is short is held until httpcore writes nothing, which ends it.
+        """
+        self._held += buffer
+        if buffer and len(self._held) < _CHUNK:
+            return
+        mark, rest, self._held = current(), memoryview(self._held), b""
         try:
             while rest:
                 self._line.settimeout(_left(mark))

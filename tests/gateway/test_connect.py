@@ -457,6 +457,31 @@ def test_connections_are_kept_and_a_name_is_looked_up_once_for_each(canary, name
     assert (canary.lines, resolver.asked, len(canary.requests)) == (1, ["forge.example"], 5)
 
 
+@pytest.mark.parametrize("size", [0, 300, 200_000])
+def test_head_and_body_of_a_request_leave_together_and_whole(settings, size):
+    body = bytes(index % 251 for index in range(size))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        pieces = []
+
+        def serve():
+            line, _ = listening.accept()
+            with line:
+                pieces.append(line.recv(1 << 20))
+                while len(b"".join(pieces).partition(b"\r\n\r\n")[2]) < size:
+                    pieces.append(line.recv(1 << 20))
+                line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        port = listening.getsockname()[1]
+        settings.PLACET_EGRESS_ALLOW = f"127.0.0.1:{port}"
+        asked = {"purpose": "tests", "deadline": time.monotonic() + 10, "most_bytes": 100}
+        assert connect.fetch(f"http://127.0.0.1:{port}/", method="POST", body=body, **asked).body == b"ok"
+        serving.join()
+    assert b"".join(pieces).partition(b"\r\n\r\n")[2] == body
+    assert len(pieces[0]) > pieces[0].index(b"\r\n\r\n") + 4 or not body
+
+
 def test_many_threads_share_a_pool(canary, settings):
     settings.PLACET_EGRESS_ALLOW = canary.here
     seen = []

@@ -35,6 +35,7 @@ class Web:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # else what is said in two pieces waits 40 ms for an acknowledgement
 
             def setup(self):
                 web.lines += 1
