@@ -28,6 +28,7 @@ __all__ = [
     "AsyncClient",
     "ConnectRefused",
     "Departure",
+    "Request",
     "Streamed",
     "client",
     "close",
@@ -39,6 +40,7 @@ MOST_CONNECTIONS = 64  # of one purpose, in one process
 IDLE_SECONDS = 30.0
 HEADER_BYTES = 102_400  # httpcore's own bound, on top of a body's
 AsyncClient = httpx2.AsyncClient
+Request = httpx2.Request
 _pools: dict[tuple[str, str, Listed], Pool] = {}
 _making = threading.Lock()
 _inherited: list[object] = []

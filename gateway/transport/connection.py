@@ -1,12 +1,16 @@
 """One tool server's whole life: reach it, negotiate, list its tools, keep the list true, answer calls, end.
 
-Everything here runs on the portal's event loop.
+Everything here runs on the portal's event loop, but for what is said to run in any thread: calls.
 """
 
+import asyncio
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Callable
+from contextvars import Context
+from functools import partial
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -14,29 +18,21 @@ from mcp.client import Client
 from mcp.client.session import IncomingMessage
 from mcp.client.subscriptions import ListenNotSupportedError, SubscriptionLost
 from mcp.shared.exceptions import MCPError
-from mcp_types import (
-    CONNECTION_CLOSED,
-    REQUEST_TIMEOUT,
-    CallToolRequest,
-    CallToolRequestParams,
-    CallToolResult,
-    Implementation,
-    RequestParamsMeta,
-    ToolListChangedNotification,
-)
+from mcp_types import CallToolResult, ToolListChangedNotification
 from pydantic import ValidationError
 
-from audit import crash
 from gateway.departure import Departure, departure
-from gateway.transport import definitions
-from gateway.transport.outcome import Happened, TransportFailed
+from gateway.transport import definitions, message, portal, relay
+from gateway.transport.message import Call
+from gateway.transport.outcome import TransportFailed
+from gateway.transport.post import Post
 from gateway.transport.wire import Wire
 
 logger = logging.getLogger(__name__)
 REFRESH_SECONDS = 30.0
 STALE_SECONDS = 60.0
 SUBSCRIBE_SECONDS = 5.0  # that a server has to open its notices; one that never does is listed periodically
-_CLIENT = Implementation(name="placet", version="1")
+_GRACE_SECONDS = 2.0  # that the event loop has to say itself that a deadline passed
 
 
 class Connection:
@@ -65,6 +61,10 @@ class Connection:
         self.ready = anyio.Event()
         self.ended = anyio.Event()
         self._wake = anyio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._counting = threading.Lock()  # of what threads and the loop both change
+        self._direct: Post | None = None
+        self._farewells: set[asyncio.Task[None]] = set()
         self._starting = anyio.CancelScope()
         self._listing = anyio.Lock()
 
@@ -77,7 +77,7 @@ class Connection:
                     self.wire,
                     read_timeout_seconds=definitions.CONNECT_SECONDS,
                     message_handler=self._notice,
-                    client_info=_CLIENT,
+                    client_info=message.CLIENT,
                     cache=None,
                 ) as client:
                     self._client = client
@@ -98,11 +98,20 @@ class Connection:
             self.ready.set()
 
     def stop(self) -> None:
-        """Ask the connection to end; calls in flight fail as unreachable."""
+        """Ask the connection to end; calls in flight over the SDK's client fail as unreachable."""
         self.stopping = True
         self._wake.set()
         if not self.ready.is_set():
             self._starting.cancel()
+
+    def stop_idle(self) -> bool:
+        """Ask it to end if no call is in flight; say whether it does."""
+        with self._counting:
+            if self.busy:
+                return False
+            self.stopping = True
+        self.stop()
+        return True
 
     def lose(self) -> None:
         """Note that the server is gone; calls in flight fail as unreachable."""
@@ -110,9 +119,10 @@ class Connection:
         self._wake.set()
 
     def retire(self) -> None:
-        """Answer no new call, and end with the last one in flight."""
-        self.retiring = True
-        self._wake.set()
+        """Answer no new call, and end with the last one in flight. From any thread."""
+        with self._counting:
+            self.retiring = True
+        self._rouse()
 
     @property
     def protocol(self) -> str | None:
@@ -124,72 +134,86 @@ class Connection:
         """Whether a new call may be made over it."""
         return not (self.gone or self.stopping or self.retiring)
 
-    async def call(
-        self, tool: str, arguments: dict[str, object], *, pin: str, meta: RequestParamsMeta, timeout: float
-    ) -> CallToolResult:
-        """Call `tool` if it still is what was approved.
+    def enter(self) -> bool:
+        """Count one more call in flight, from any thread; False if no new call may be made over it."""
+        with self._counting:
+            if not self.usable:
+                return False
+            self.busy += 1
+            return True
 
-        :param timeout: seconds, from now to the answer.
-        :raises TransportFailed: with what is known of the effect.
-        """
-        mark = Departure(time.monotonic() + timeout)
-        self.busy += 1
-        try:
-            with anyio.fail_after(timeout):
-                await self.ready.wait()
-                await self._verify(tool, pin)
-                return await self._send(tool, arguments, meta, timeout, mark)
-        except TimeoutError:
-            raise TransportFailed("tool_timeout", "maybe" if mark.begun else "no") from None
-        finally:
+    def leave(self) -> None:
+        """Count one call less, from any thread."""
+        with self._counting:
             self.busy -= 1
             self.last_used = time.monotonic()
-            if self.retiring:
-                self._wake.set()
+            last = self.retiring
+        if last:
+            self._rouse()
 
-    async def _send(
-        self, tool: str, arguments: dict[str, object], meta: RequestParamsMeta, timeout: float, mark: Departure
-    ) -> CallToolResult:
-        if self._client is None:
-            raise self.wire.unreachable()
-        crash.point("transport.mcp.sending")
-        departure.set(mark)
+    def confirm(self, call: Call, *, deadline: float) -> None:
+        """Wait until the server is known well enough, and refuse a tool that is not as approved. From any thread.
+
+        :param deadline: time.monotonic() seconds. :raises TransportFailed: with what is known; nothing happened.
+        """
+        if not (self.ready.is_set() and self._is_fresh):
+            try:
+                portal.call(partial(self._settle, deadline), timeout=deadline - time.monotonic() + _GRACE_SECONDS)
+            except TimeoutError as error:
+                raise TransportFailed("tool_timeout", "no") from error
+        self._check(call)
+
+    def ask(self, call: Call, *, deadline: float) -> CallToolResult:
+        """Call a tool that was confirmed, in the thread of the call: past the SDK's client, where there is such a way.
+
+        :raises TransportFailed: with what is known of the effect.
+        """
+        if self._direct is not None:
+            return self._direct.call(call, deadline=deadline, noticed=self._changed, abandoned=self._abandon)
         try:
-            # Not Client.call_tool: that checks results with a slow validator, and may list tools, on this one thread.
-            answer = await self._client.session.send_request(
-                CallToolRequest(params=CallToolRequestParams(name=tool, arguments=arguments, _meta=meta)),
-                CallToolResult,
-                request_read_timeout_seconds=timeout,
+            return portal.call(
+                partial(self._send, call, deadline), timeout=deadline - time.monotonic() + _GRACE_SECONDS
             )
-        except MCPError as error:
-            raise self._failure(error, mark) from error
-        except ValidationError as error:
-            # It answered, but not with a result: a refusal to go on without input, or nonsense.
-            raise TransportFailed("tool_protocol_error", "maybe", _faults(error)) from None
-        crash.point("transport.mcp.answered")
-        return answer
+        except TimeoutError as error:
+            # The event loop itself did not come round: what it had sent is unknown.
+            raise TransportFailed("tool_timeout", "maybe") from error
 
-    def _failure(self, error: MCPError, mark: Departure) -> TransportFailed:
-        if beneath := self.wire.failure_of(mark):
-            return beneath
-        happened: Happened = "maybe" if mark.begun else "no"
-        if self.gone or error.code == CONNECTION_CLOSED:
-            return TransportFailed("tool_unreachable", happened, str(error))
-        if error.code == REQUEST_TIMEOUT:
-            return TransportFailed("tool_timeout", happened)
-        # No error code of a server proves that nothing happened: -32602 also is what the SDK answers when a model
-        # inside the tool fails to validate, after the tool has acted.
-        return TransportFailed("tool_protocol_error", happened, f"{error.code} {error}"[:300])
+    async def _settle(self, deadline: float) -> None:
+        with anyio.fail_after(deadline - time.monotonic()):
+            await self.ready.wait()
+            await self._refresh()
 
-    async def _verify(self, tool: str, pin: str) -> None:
-        """Refuse a tool that is not as approved; ask the server again only when what we know is too old."""
-        if self._settled < self._notices or time.monotonic() - self._verified_at > STALE_SECONDS:
+    async def _send(self, call: Call, deadline: float) -> CallToolResult:
+        mark = Departure(deadline)
+        try:
+            with anyio.fail_after(deadline - time.monotonic()):
+                await self._refresh()
+                client = self._check(call)
+                return await relay.send(client, call, mark=mark, wire=self.wire, is_lost=lambda: self.gone)
+        except TimeoutError:
+            raise TransportFailed("tool_timeout", "maybe" if mark.begun else "no") from None
+
+    @property
+    def _is_fresh(self) -> bool:
+        return self._settled >= self._notices and time.monotonic() - self._verified_at <= STALE_SECONDS
+
+    async def _refresh(self) -> None:
+        """Ask the server what its tools are, only when what we know is too old."""
+        if not self._is_fresh:
             try:
                 await self._list()
             except (MCPError, ValidationError) as error:
                 raise TransportFailed("tool_unreachable", "no", str(error)) from error
-        if self._client is not None and self._pins.get(tool) != pin:
-            raise TransportFailed("tool_drifted", "no", f"{tool}: approved {pin}, offered {self._pins.get(tool)}")
+
+    def _check(self, call: Call) -> Client:
+        """Return the client that may be asked. :raises TransportFailed: there is none, or the tool has drifted."""
+        client = self._client
+        if client is None:
+            raise self.wire.unreachable()
+        offered = self._pins.get(call.tool)
+        if offered != call.pin:
+            raise TransportFailed("tool_drifted", "no", f"{call.tool}: approved {call.pin}, offered {offered}")
+        return client
 
     async def _list(self) -> None:
         async with self._listing:
@@ -202,6 +226,7 @@ class Connection:
             finally:
                 departure.reset(before)
             self._pins = {name: str(tool["digest"]) for name, tool in tools.items()}
+            self._direct = self.wire.direct(self.protocol, tools)
             self._verified_at = time.monotonic()
             self._settled = notices
             self.listings += 1
@@ -237,15 +262,25 @@ class Connection:
             self._changed()
 
     def _changed(self) -> None:
-        self._notices += 1
-        self._wake.set()
+        with self._counting:
+            self._notices += 1
+        self._rouse()
+
+    def _rouse(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and all its connections with it
+            self._loop.call_soon_threadsafe(lambda: self._wake.set(), context=Context())
+
+    def _abandon(self, number: int) -> None:
+        """Have the server told that nobody waits for request `number` any more."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._cancel, number, context=Context())
+
+    def _cancel(self, number: int) -> None:
+        if self._client is not None:
+            sending = self._loop.create_task(relay.cancel(self._client, number))
+            self._farewells.add(sending)  # the loop itself keeps only weak references
+            sending.add_done_callback(self._farewells.discard)
 
     @property
     def _over(self) -> bool:
         return self.stopping or self.gone or (self.retiring and not self.busy)
-
-
-def _faults(error: ValidationError) -> str:
-    """Return what is wrong with a result, and where; not the values, which may be anybody's: this goes to the log."""
-    found = error.errors(include_input=False, include_context=False, include_url=False)
-    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['type']}" for one in found)[:300]

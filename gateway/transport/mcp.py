@@ -6,18 +6,19 @@ import time
 from collections.abc import Mapping
 from contextvars import Context
 from functools import partial
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
-from mcp_types import CallToolResult, RequestParamsMeta
+from mcp_types import CallToolResult
 
-from audit import canonical
+from audit import canonical, crash
 from audit.canonical import JSON
 from audit.refusal import Refusal
 from gateway.endpoints import Endpoint
 from gateway.launchers import Launcher
 from gateway.transport import portal, servers, stdio, web
 from gateway.transport.connection import Connection
+from gateway.transport.message import Call
 from gateway.transport.outcome import RESULT_BYTES, Contract, Result, Scope, TransportFailed
 from gateway.transport.trace import traceparent
 from gateway.transport.wire import Wire
@@ -25,7 +26,7 @@ from gateway.transport.wire import Wire
 MOST_PROCESSES = 64
 IDLE_SECONDS = 600.0
 KEY_META = "dev.placet/idempotency-key"
-_GRACE_SECONDS = 2.0
+_TRIES = 3  # to enter a connection: it may end between being found and being entered
 
 Place = tuple[UUID, str, str, str, str, UUID | None]  # workspace, environment, release, server, its digest, session
 _connections: dict[Place, Connection] = {}  # touched on the event loop alone
@@ -47,26 +48,14 @@ def invoke(
     sent = dict(arguments)
     if argument := transport.get("key_argument"):
         sent[argument] = key
-    meta = cast(RequestParamsMeta, {KEY_META: key, "traceparent": traceparent(correlation_id)})
+    meta = {KEY_META: key, "traceparent": traceparent(correlation_id)}
     session = scope.session if isinstance(source, Launcher) and source.stateful else None
     place = (scope.workspace, scope.environment, scope.release, servers.title(source), source.digest, session)
-
-    async def ask() -> CallToolResult:
-        connection = _connection(place, source)
-        asked = partial(Connection.call, tool=transport["tool"], arguments=sent, pin=transport["definition"], meta=meta)
-        try:
-            return await asked(connection, timeout=deadline - time.monotonic())
-        except TransportFailed as failure:
-            # It does not know us any more: a session that it forgot, a secret that was exchanged.
-            if failure.happened != "no" or not connection.retiring:
-                raise
-        return await asked(_connection(place, source), timeout=deadline - time.monotonic())
-
+    call = Call(transport["tool"], sent, transport["definition"], meta)
     try:
-        answer = portal.call(ask, timeout=deadline - time.monotonic() + _GRACE_SECONDS)
-    except TimeoutError as error:
-        # The event loop itself did not come round: what it had sent is unknown.
-        raise TransportFailed("tool_timeout", "maybe") from error
+        answer = _answer(place, source, call, deadline)
+    except _Retired:
+        answer = _answer(place, source, call, deadline, again=True)
     return _result(answer, as_json=transport.get("text") == "json")
 
 
@@ -83,6 +72,48 @@ def processes() -> list[int]:
     """Return the process ids of the tool servers of this process: for tests and for operators."""
     wires = [connection.wire for connection in _connections.values() if connection.ready.is_set()]
     return [wire.pid for wire in wires if isinstance(wire, stdio.Wire)]
+
+
+class _Retired(Exception):
+    """The server does not know us any more: a session that it forgot, a secret that was exchanged. Nothing happened."""
+
+
+def _answer(
+    place: Place, source: servers.Source, call: Call, deadline: float, *, again: bool = False
+) -> CallToolResult:
+    connection = _entered(place, source, deadline)
+    try:
+        connection.confirm(call, deadline=deadline)
+        crash.point("transport.mcp.sending")
+        answer = connection.ask(call, deadline=deadline)
+        crash.point("transport.mcp.answered")
+        return answer
+    except TransportFailed as failure:
+        if again or failure.happened != "no" or not connection.retiring:
+            raise
+        raise _Retired from failure
+    finally:
+        connection.leave()
+
+
+def _entered(place: Place, source: servers.Source, deadline: float) -> Connection:
+    """Return a connection that counts this call as one of its own; `leave` ends that."""
+    for _ in range(_TRIES):
+        connection = _connections.get(place)
+        if connection is None or not connection.usable:
+            try:
+                connection = portal.call(partial(_opened, place, source), timeout=deadline - time.monotonic())
+            except TimeoutError as error:
+                raise TransportFailed("tool_timeout", "no") from error
+        if connection.enter():
+            return connection
+        if connection.gone and not connection.listings:
+            raise connection.wire.unreachable()
+    raise TransportFailed("tool_unreachable", "no", f"{servers.title(source)}: every connection ended at once")
+
+
+async def _opened(place: Place, source: servers.Source) -> Connection:
+    return _connection(place, source)
 
 
 def _connection(place: Place, source: servers.Source) -> Connection:
@@ -123,11 +154,11 @@ def _make_room() -> None:
     idle = sorted((c for c in _connections.values() if not c.busy and not c.stopping), key=lambda c: c.last_used)
     for connection in idle:
         if now - connection.last_used > IDLE_SECONDS:
-            connection.stop()
-    if sum(not c.stopping for c in _connections.values()) >= MOST_PROCESSES:
-        if not idle:
-            raise TransportFailed("tool_busy", "no", f"{MOST_PROCESSES} tool servers run and all are in use")
-        idle[0].stop()
+            connection.stop_idle()
+    if sum(not c.stopping for c in _connections.values()) < MOST_PROCESSES:
+        return
+    if not any(not connection.stopping and connection.stop_idle() for connection in idle):
+        raise TransportFailed("tool_busy", "no", f"{MOST_PROCESSES} tool servers run and all are in use")
 
 
 def _result(answer: CallToolResult, *, as_json: bool) -> Result:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -63,6 +63,9 @@ class Wire:
     def failure_of(self, mark: Departure) -> TransportFailed | None:
         """Return what broke the wire itself, None if nothing did."""
         return TransportFailed(self.fault, "maybe") if self.fault is not None else None
+
+    def direct(self, revision: str | None, tools: Mapping[str, object]) -> None:
+        """Return None: answers come in any order over the one pipe, which the SDK's client reads."""
 
     @property
     def pid(self) -> int:

@@ -2,23 +2,26 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 
-from mcp.client.streamable_http import streamable_http_client
+from mcp.client.streamable_http import MCP_SESSION_ID, streamable_http_client
 
 from audit import canonical
+from audit.canonical import JSON
 from gateway import connect
-from gateway.connect import Answer, AsyncClient, ConnectRefused
+from gateway.connect import AsyncClient, ConnectRefused
 from gateway.departure import Departure, departure
 from gateway.endpoints import Endpoint
-from gateway.transport import web
+from gateway.transport import message, post, web
 from gateway.transport.outcome import TransportFailed
+from gateway.transport.post import Post
 from gateway.transport.wire import Streams
 
 logger = logging.getLogger(__name__)
 _GOODBYE_SECONDS = 2.0
+_OWN = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
 _STAND_IN_CODE = -32000  # JSON-RPC: the first of those that a server may define
 
 
@@ -39,6 +42,7 @@ class Wire:
         self._most_bytes = most_bytes
         self._on_end = on_end
         self._last: Departure | None = None
+        self._session: str | None = None
         self._client: AsyncClient
         self._streams: AbstractAsyncContextManager[Streams]
         self.started = False
@@ -62,6 +66,7 @@ class Wire:
         except ConnectRefused as refused:
             self._last = Departure(failure=refused)
             raise
+        self._client.event_hooks = {"request": [self._asking]}
         # Events need no bound of their own: the client bounds the response that they are part of, and says so.
         self._streams = streamable_http_client(self._endpoint.url, http_client=self._client, max_sse_event_size=None)
         return await self._streams.__aenter__()
@@ -88,12 +93,31 @@ class Wire:
         """Return what HTTP itself says of a request, None if the answer is one of MCP."""
         if isinstance(mark.failure, ConnectRefused):
             return web.failure_of(mark.failure)
-        if mark.status in {401, 403}:
-            detail = f"{mark.status}: endpoints.{self._endpoint.name} does not accept our credentials"
-            return TransportFailed("endpoint_unauthorized", "no", detail)
-        if mark.status == 404:
-            return TransportFailed("tool_unreachable", "no", "404: no such session or endpoint")
-        return web.refusal_of(Answer(mark.status, mark.headers, b""))
+        return post.failure_of(self._endpoint.name, mark.status, mark.headers)
+
+    def direct(self, revision: str | None, tools: Mapping[str, Mapping[str, JSON]]) -> Post | None:
+        """Return the way past the SDK's client, None where the revision is none that we know."""
+        if revision is None or not message.is_known(revision):
+            return None
+        own = (
+            {"user-agent": message.CLIENT.name} | {name.lower(): value for name, value in self._headers.items()} | _OWN
+        )
+        if self._session is not None:
+            own[MCP_SESSION_ID] = self._session
+        places = {name: message.places(revision, tool["definition"]["inputSchema"]) for name, tool in tools.items()}
+        return Post(
+            name=self._endpoint.name,
+            url=self._endpoint.url,
+            headers=own,
+            revision=revision,
+            repeated={name: repeated for name, repeated in places.items() if repeated},
+            most_bytes=self._most_bytes,
+            on_end=self._on_end,
+        )
+
+    async def _asking(self, request: connect.Request) -> None:
+        # What the SDK says is the session is it: it alone knows which of the server's answers opened one.
+        self._session = request.headers.get(MCP_SESSION_ID)
 
     def _heard(self, mark: Departure) -> None:
         self._last = mark

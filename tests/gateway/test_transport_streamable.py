@@ -75,6 +75,7 @@ def legacy(tmp_path, settings, nursery):
 
 
 def _server(place, settings, options, nursery):
+    transport.close()  # what a scene of another file keeps open is not counted here
     server = Server(place, options, nursery)
     port = server.start()
     (place / "secrets").mkdir()
