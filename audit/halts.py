@@ -14,7 +14,7 @@ from django.db import connections, transaction
 from audit import crash
 
 # The tree does not continue what was published: somebody set the database back, or changed it.
-BROKEN = frozenset({"tree_shrunk", "history_rewritten", "head_wrong", "checkpoint_forged"})
+BROKEN = frozenset({"tree_shrunk", "history_rewritten", "head_wrong", "checkpoint_forged", "checkpoints_gone"})
 
 
 class Halt(NamedTuple):

@@ -28,8 +28,8 @@ _said: dict[UUID, tuple[str, float]] = {}
 
 
 class Refused(Exception):
-    """A head will not be signed. `code`: tree_shrunk, history_rewritten, head_wrong, checkpoint_forged, key_missing,
-    copy_missing or copy_unwritable: the disk is full or failing.
+    """A head will not be signed. `code`: tree_shrunk, history_rewritten, head_wrong, checkpoint_forged,
+    checkpoints_gone, key_missing, copy_missing or copy_unwritable: the disk is full or failing.
     """
 
     def __init__(self, code: str, workspace: UUID, detail: str) -> None:
@@ -185,7 +185,7 @@ def _key(workspace: UUID, known: _Known) -> keys.SigningKey:
     except keys.KeyUsed as error:
         # Set back to before its first checkpoint: whatever that was, it is in somebody's hands.
         lost = f"{error} Neither {copy_path(workspace)} nor the database has a checkpoint: look for the newer database."
-        raise Refused("copy_missing", workspace, lost) from error
+        raise Refused("checkpoints_gone", workspace, lost) from error
     raise Refused(
         "copy_missing",
         workspace,

@@ -165,12 +165,12 @@ def test_a_log_whose_key_has_signed_what_nobody_knows_any_more_is_refused(doomed
     workspace = trails.published(3, doomed)
     publisher.copy_path(workspace).unlink()
     trails.tamper("audit_checkpoint", "DELETE FROM audit_checkpoint WHERE workspace = %s", workspace)
-    assert refused(workspace) == "copy_missing"
+    assert refused(workspace) == "checkpoints_gone"
     keys.fresh_path(workspace).write_text("00000000")  # that of another key
-    assert refused(workspace) == "copy_missing"
+    assert refused(workspace) == "checkpoints_gone"
     (settings.PLACET_KEYS / f"checkpoint-{workspace}.key").unlink()
     keys.fresh_path(workspace).unlink()
-    assert refused(workspace) == "copy_missing"
+    assert refused(workspace) == "checkpoints_gone"
     assert not (settings.PLACET_KEYS / f"checkpoint-{workspace}.key").exists()
 
 

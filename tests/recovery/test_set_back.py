@@ -214,7 +214,7 @@ def forgets(place, copy):
     """Lose the copy outside, too; the publisher refuses."""
     copy.unlink()
     place.manage("sequencer", "--once", process="sequencer")
-    assert "copy_missing" in place.manage("publisher", "--once", process="publisher", fails=1)
+    assert "checkpoints_gone" in place.manage("publisher", "--once", process="publisher", fails=1)
     assert not copy.exists()
 
 
