@@ -54,6 +54,7 @@ def test_a_deed_that_nobody_disturbs_is_done(scene, ways, name):
 def test_a_process_that_dies_at_a_point_leaves_nothing_undone_and_nothing_done_twice(scene, ways, point):
     passing = [name for name in DEEDS if point in way(scene, ways, name)]
     assert passing, f"no deed passes {point}: add one to tests/chaos/deeds, or take the point out"
+    passing = [name for name in passing if point.startswith(DEEDS[name].about)] or passing
     # Of those that suffer most from it: one with a call that must not happen twice, and one that knows its key.
     for unsafe in (True, False):
         able = [name for name in passing if DEEDS[name].unsafe == unsafe]

@@ -18,6 +18,8 @@ class Deed:
     known = ()
     #: Whether something in it must not happen twice and knows no key.
     unsafe = False
+    #: How the points begin that it stands for where others pass them, too; the long programme tries each.
+    about = ("",)
 
     def prepare(self, scene):
         """Return the order: what `do` has to know, as JSON."""

@@ -143,6 +143,7 @@ class Accepted(Recovering):
 
     #: What happens in it must not happen twice, and knows no key.
     unsafe = True
+    about = ("config.", "audit.losses.")
 
     def __init__(self, what):
         self.what, self.name = what, f"recovery:{what}"
