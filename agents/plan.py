@@ -191,7 +191,8 @@ def _malformed(message: JSON, calls: JSON) -> str | None:
     if not isinstance(calls, list) or len(calls) > MOST_CALLS:
         return f"tool_calls must be a list of at most {MOST_CALLS}"
     for call in calls:
-        if not isinstance(call, dict) or not isinstance(call.get("name"), str) or not 0 < len(call["name"]) <= 128:
+        name = call.get("name") if isinstance(call, dict) else None
+        if not isinstance(name, str) or not 0 < len(name) <= 128 or "\0" in name:  # PostgreSQL's text has no NUL
             return "each tool call needs a name"
         if not isinstance(call.get("arguments"), dict):
             return f"the arguments of {call['name']} must be an object"

@@ -31,7 +31,7 @@ _BODY = jsonschema_rs.Draft202012Validator(
         "required": ["name", "arguments"],
         "properties": {
             "kind": {"enum": ["tool", "model"]},
-            "name": {"type": "string", "minLength": 1, "maxLength": 200},
+            "name": {"type": "string", "maxLength": 200, "pattern": r"^[^\x00]+$"},  # PostgreSQL's text has no NUL
             "arguments": {"type": "object"},
             "session": {"anyOf": [{"type": "null"}, {"type": "string", "pattern": "^[0-9a-f-]{36}$"}]},
             "timeout_ms": {"type": "integer", "minimum": 1, "maximum": 600_000},

@@ -61,6 +61,7 @@ def test_malformed_answers_are_corrected_once_and_then_fail_the_run():
         {"tool_calls": "all"},
         {"tool_calls": [{"arguments": {}}]},
         {"tool_calls": [{"name": "a", "arguments": "none"}]},
+        {"tool_calls": [{"name": "a\0b", "arguments": {}}]},
         {"tool_calls": [{"name": "a", "arguments": {}}] * (plan.MOST_CALLS + 1)},
     ]
     for content in bad[1:]:

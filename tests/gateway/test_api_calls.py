@@ -87,6 +87,8 @@ BAD = [
     (b"[]", 400, "invalid"),
     (b'{"name":"look"}', 400, "invalid"),
     (b'{"name":"look","arguments":[]}', 400, "invalid"),
+    (b'{"name":"lo\\u0000ok","arguments":{}}', 400, "invalid"),
+    (b'{"name":"look\\n\\u0000","arguments":{}}', 400, "invalid"),
     (b'{"name":"look","arguments":{},"more":1}', 400, "invalid"),
     (b'{"name":"look","arguments":{},"run":{}}', 400, "invalid"),
     (b'{"name":"look","arguments":{},"session":"nobody"}', 400, "invalid"),
