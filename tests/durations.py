@@ -26,6 +26,7 @@ SECONDS = {
     "tests/audit/test_under_fire.py": 15,
     "tests/pages/test_long_lists.py": 15,
     "tests/gateway/test_transport_streamable.py": 15,
+    "tests/gateway/test_transport_post.py": 12,
     "tests/gateway/test_sidecars.py": 15,
     "tests/cli/test_commands.py": 14,
     "tests/test_queries.py": 14,

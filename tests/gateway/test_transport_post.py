@@ -7,6 +7,7 @@ import pytest
 
 from gateway.transport import TransportFailed, connection, mcp, message
 from gateway.transport.events import Events
+from tests.chaos.seeds import rounds
 from tests.gateway import strange
 from tests.gateway.effects import until
 from tests.gateway.strange import answer, event, plain, stream
@@ -190,11 +191,10 @@ def _twice(handler, asked):
     )
 
 
-def _late(handler, asked):
+def _late(handler, asked, after=1):
     plain(handler, answer(asked))
     time.sleep(0.05)
-    plain(handler, answer(asked, "another call's", id=asked["id"] + 1))
-    handler.wfile.flush()
+    plain(handler, answer(asked, "another call's", id=asked["id"] + after))
 
 
 DOUBLED = {
@@ -351,6 +351,53 @@ def test_a_listing_that_is_too_old_is_renewed_before_anything_is_sent(server, mo
         look(server, "after")
     assert (failed.value.code, failed.value.happened) == ("tool_drifted", "no")
     assert len(server.asked) == 1
+
+
+ODD = {
+    "right": lambda handler, asked: plain(handler, answer(asked)),
+    "stream": lambda handler, asked: stream(handler, event(answer(asked))),
+    "another's": lambda handler, asked: plain(handler, answer(asked, "nobody's", id=asked["id"] - 1)),
+    "unknown": lambda handler, asked: plain(handler, b"", status=404),
+    "busy": lambda handler, asked: plain(handler, b"", status=503),
+    **DOUBLED,
+    **CUT,
+    "later": lambda handler, asked: _late(handler, asked, after=0),
+}
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "also late"])
+def test_whatever_goes_wrong_beside_it_a_call_gets_its_own_answer_or_none(server, late):
+    for chance in rounds("post", 1):
+        possible = [name for name in ODD if late or name != "later"]
+        kinds = {f"{number}": chance.choice([*possible, "right", "stream"]) for number in range(240)}
+        server.reply = lambda handler, asked, kinds=kinds: ODD[kinds[asked["params"]["arguments"]["value"]]](
+            handler, asked
+        )
+        told = {}
+
+        def ask(share, told=told):
+            for value in share:
+                try:
+                    told[value] = look(server, value, effect="unsafe")
+                except TransportFailed as failure:
+                    told[value] = failure
+
+        threads = [threading.Thread(target=ask, args=(list(kinds)[start::12],)) for start in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert told.keys() == kinds.keys()
+        for value, said in told.items():
+            if isinstance(said, TransportFailed):
+                # Only what is said on a connection that is in use already can spoil a call that was answered rightly.
+                assert late or kinds[value] not in ("right", "stream", *DOUBLED), (kinds[value], said)
+                assert said.happened == "maybe" or kinds[value] == "unknown", (kinds[value], said)
+            else:
+                assert said == value
+                assert kinds[value] in ("right", "stream", *DOUBLED)
+        for kept in mcp._connections.values():
+            until(lambda kept=kept: kept.busy == 0)
 
 
 def test_however_a_stream_is_cut_into_pieces_it_says_the_same():
