@@ -27,15 +27,19 @@ class Call(Row):
     workspace_id = models.UUIDField()
     environment = models.TextField()
     agent = models.TextField()
-    # Indexed below, together with the id: the newest of one credential or session are found without sorting.
-    credential = models.ForeignKey(Credential, models.PROTECT, related_name="+", db_index=False)
+    # Indexed below, together with the id: the newest of one credential or session are found without sorting. The
+    # database does not check these references, which cost each call three looks and two locks: no role may delete what
+    # they lead to, and a call enters what it has just read.
+    credential = models.ForeignKey(Credential, models.PROTECT, related_name="+", db_index=False, db_constraint=False)
     key = models.TextField(help_text="The caller's idempotency key.")
     live = models.BooleanField(default=True, help_text="False: the claim has expired and its key is free again.")
     fingerprint = models.BinaryField(help_text="HMAC-SHA256 of session, kind, name and arguments as received.")
     kind = models.TextField()
     name = models.TextField()
     asked_session = models.UUIDField(null=True, help_text="As the caller named it; null: the sticky one.")
-    session = models.ForeignKey(Session, models.PROTECT, null=True, related_name="+", db_index=False)
+    session = models.ForeignKey(
+        Session, models.PROTECT, null=True, related_name="+", db_index=False, db_constraint=False
+    )
     run = models.JSONField(null=True, help_text="{id, step, starter} of the run that makes this call.")
     correlation_id = models.TextField()
     state = models.TextField(choices=State, default=State.CLAIMED)
@@ -103,7 +107,7 @@ class Call(Row):
 class Attempt(Row):
     """One decision about a call, and what came of it. Each attempt has exactly one decision record."""
 
-    call = models.ForeignKey(Call, models.PROTECT, related_name="attempts", db_index=False)
+    call = models.ForeignKey(Call, models.PROTECT, related_name="attempts", db_index=False, db_constraint=False)
     number = models.IntegerField()
     fence = models.BigIntegerField()
     verdict = models.TextField()
