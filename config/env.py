@@ -77,6 +77,10 @@ class Environment(BaseSettings):
     placet_ca_file: str = Field("", description="Certificate authorities of outgoing TLS; unset: the system's.")
     placet_evaluators: int = Field(0, ge=0, le=64, description="Policy evaluator processes; 0: as many as cores.")
     placet_decision_timeout_ms: int = Field(500, ge=10, le=10_000, description="Longest policy evaluation, ms.")
+    placet_pin_cpus: bool | None = Field(
+        None,
+        description="Keep each web process and evaluator on one processor; unset: if there are as many as processors.",
+    )
     placet_web_workers: int = Field(2, ge=1, le=64, description="Web server processes.")
     placet_web_threads: int = Field(
         44, ge=8, le=512, description="Threads in each web server process: those of calls, of long polls and others."

@@ -17,6 +17,8 @@ PLACET_LAUNCHERS = ENV.placet_launchers or str(PLACET_HOME / "launchers.toml")
 PLACET_EGRESS_ALLOW = ENV.placet_egress_allow
 PLACET_CA_FILE = ENV.placet_ca_file
 PLACET_EVALUATORS = ENV.placet_evaluators
+PLACET_WEB_WORKERS = ENV.placet_web_workers
+PLACET_PIN_CPUS = ENV.placet_pin_cpus
 PLACET_PDP = ENV.placet_pdp
 OPA_URL = ENV.opa_url
 # With which token we ask an OPA server; our own sidecars get one that nobody else knows.

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 
+from django.conf import settings
 from django.core.signals import request_finished
 from django.core.wsgi import get_wsgi_application
 from django.db import connections
@@ -12,6 +13,7 @@ from django.db import connections
 from config import door
 from config.database import idle
 from config.embedded.processes import die_with_parent
+from gateway import affinity
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 # A killed granian must not leave workers that go on serving.
@@ -20,6 +22,8 @@ if os.environ.get("PLACET_PROCESS"):
 
 _django = get_wsgi_application()
 request_finished.connect(idle.put_away)
+if os.environ.get("PLACET_PROCESS"):
+    affinity.settle(settings.PLACET_SOCKETS, workers=settings.PLACET_WEB_WORKERS, pin=settings.PLACET_PIN_CPUS)
 _gates = door.gates()
 door.watch(_gates)
 _door = door.Door(_django, **_gates)

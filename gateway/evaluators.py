@@ -16,7 +16,7 @@ from pathlib import Path
 
 import structlog
 
-from gateway import wire
+from gateway import affinity, wire
 from gateway.evaluator import MARK_BYTES, Mark
 from registry.admission import bounds
 
@@ -60,10 +60,16 @@ class Seat:
 
 
 class Pool:
-    """`count` evaluators with sockets `<prefix>N.sock` in `directory`; `keys`: directory of bundle.pub."""
+    """`count` evaluators with sockets `<prefix>N.sock` in `directory`.
 
-    def __init__(self, directory: Path, *, count: int, keys: Path, prefix: str = "evaluator-") -> None:
+    :param keys: directory of bundle.pub. :param pin: whether each stays on a processor, see gateway.affinity.
+    """
+
+    def __init__(
+        self, directory: Path, *, count: int, keys: Path, prefix: str = "evaluator-", pin: bool | None = False
+    ) -> None:
         self._keys = keys
+        self._pin = pin
         self._strikes: Counter[str] = Counter()
         self.quarantined: set[str] = set()
         self._stop = threading.Event()
@@ -127,6 +133,8 @@ class Pool:
             env=bounds.ENVIRONMENT,
             pass_fds=passed,
         )
+        place = self.seats.index(seat)
+        affinity.stay(seat.process.pid, affinity.cpu_of(place, of=len(self.seats), pin=self._pin))
         seat.born += 1
         seat.started = time.monotonic()
 

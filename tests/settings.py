@@ -8,6 +8,8 @@ for _role in ("owner", "web", "worker", "sequencer", "publisher", "bundler"):
     DATABASES[_role] = database(_role)
 PLACET_TEST_TRANSPORTS = True
 PLACET_PRIVATE_EVALUATORS = True
+# Several test processes share the processors.
+PLACET_PIN_CPUS = False
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 ALLOWED_HOSTS = ["*"]
 LOGGING = {"level": "warning", "format": "text"}

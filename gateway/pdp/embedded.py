@@ -19,7 +19,7 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 
-from gateway import evaluators, wire
+from gateway import affinity, evaluators, wire
 from gateway.pdp.question import PdpFailed, Question, Reply
 from registry import bundles
 
@@ -116,6 +116,8 @@ class Embedded:
 
     def _turn(self) -> int:
         """Return which evaluator this thread asks first: always the same, whose caches are warm, and each its own."""
+        if affinity.number is not None:
+            return affinity.number  # the one on our own processor
         turn: int | None = getattr(self._local, "turn", None)
         if turn is None:
             turn = self._local.turn = next(self._turns)
@@ -153,7 +155,13 @@ def load_frame(workspace: UUID, environment: str, revision: str, raw: bytes) -> 
 def pool(*, prefix: str = "evaluator-") -> evaluators.Pool:
     """Return a new pool as settings say; the caller starts it."""
     count = settings.PLACET_EVALUATORS or os.cpu_count() or 1
-    return evaluators.Pool(settings.PLACET_SOCKETS, count=count, keys=settings.PLACET_KEYS, prefix=prefix)
+    return evaluators.Pool(
+        settings.PLACET_SOCKETS,
+        count=count,
+        keys=settings.PLACET_KEYS,
+        prefix=prefix,
+        pin=settings.PLACET_PIN_CPUS,
+    )
 
 
 def _refused(header: Mapping[str, Any]) -> NoReturn:
