@@ -95,7 +95,10 @@ class Environment(BaseSettings):
         9, ge=1, le=256, description="Calls of one agent among them: fewer, so that no agent ever has them all."
     )
     placet_calls_at_work: int = Field(
-        4, ge=1, le=256, description="Calls that a process decides or records at once; the others are at their tool."
+        0,
+        ge=0,
+        le=256,
+        description="Calls that a process decides or records at once; 0: 2, and 4 with `DATABASE_URL`.",
     )
     placet_calls_waiting: int = Field(
         12, ge=0, le=256, description="Calls that wait for their turn in each web server process; more are refused."

@@ -41,7 +41,8 @@ PLACET_OPA_WAIT_SECONDS = ENV.placet_opa_wait_seconds
 PLACET_OPA_WAITERS = ENV.placet_opa_waiters
 PLACET_CALLS_PER_PROCESS = ENV.placet_calls_per_process
 PLACET_CALLS_PER_AGENT = ENV.placet_calls_per_agent
-PLACET_CALLS_AT_WORK = ENV.placet_calls_at_work
+# Who asks a database over a network waits more of the time, and another can work meanwhile.
+PLACET_CALLS_AT_WORK = ENV.placet_calls_at_work or (4 if ENV.database_url else 2)
 PLACET_CALLS_WAITING = ENV.placet_calls_waiting
 PLACET_CALLS_WAIT_MS = ENV.placet_calls_wait_ms
 PLACET_OTHER_REQUESTS = ENV.other_requests
