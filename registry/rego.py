@@ -8,6 +8,7 @@ processes of their own.
 
 import importlib.metadata
 import json
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,9 @@ _ERRORS = (
     ("recursion", "policy_recursive"),
     ("not a valid rule path", "policy_undefined"),
 )
+
+
+_strays: dict[int, list[Any]] = {}  # engines by the thread that made them
 
 
 class RegoFailed(Exception):
@@ -42,11 +46,18 @@ class Engine:
 
     def __init__(self, modules: Mapping[str, str], data: Mapping[str, Any] | None = None) -> None:
         """Load `modules` (path -> text) and `data`. :raises RegoFailed: if one does not parse."""
+        self._thread = threading.get_ident()
+        _strays.pop(self._thread, None)  # they are dropped here
         self._engine = _guarded(regorus.Engine)
         for path, text in sorted(modules.items()):
             _guarded(self._engine.add_policy, path, text)
         if data:
             _guarded(self._engine.add_data_json, json.dumps(data))
+
+    def __del__(self) -> None:
+        # Nor may another thread drop it, and the collector works in whichever: it waits for its own.
+        if threading.get_ident() != self._thread and hasattr(self, "_engine"):
+            _strays.setdefault(self._thread, []).append(self._engine)
 
     def evaluate(self, rule: str, document: str) -> str:
         """Return the JSON text of `rule` (data.a.b) for the input `document` (JSON text).
