@@ -21,8 +21,8 @@ if os.environ.get("PLACET_PROCESS"):
     die_with_parent(signal.SIGTERM)
 
 _django = get_wsgi_application()
-request_finished.connect(idle.put_away)
 if os.environ.get("PLACET_PROCESS"):
+    request_finished.connect(idle.put_away)
     affinity.settle(settings.PLACET_SOCKETS, workers=settings.PLACET_WEB_WORKERS, pin=settings.PLACET_PIN_CPUS)
 _gates = door.gates()
 door.watch(_gates)

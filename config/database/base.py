@@ -105,7 +105,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def connect(self) -> None:
         """Take a connection that was put away, or make one."""
-        while (found := idle.take(self.alias)) is not None:
+        while (found := idle.take(idle.place_of(self.settings_dict))) is not None:
             # What Django sets for a new one; the rest of its work was done when it was made.
             self.in_atomic_block = self.needs_rollback = self.closed_in_transaction = self.errors_occurred = False
             self.savepoint_ids, self.atomic_blocks, self.run_on_commit = [], [], []
@@ -124,7 +124,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             return
         if connection.info.transaction_status == TransactionStatus.IDLE:
             self.connection = None
-            idle.put(self.alias, connection, self._asked_at)
+            idle.put(idle.place_of(self.settings_dict), connection, self._asked_at)
 
     def is_usable(self) -> bool:
         """Say whether the connection still stands: nothing waits on its socket, not even its end."""

@@ -6,27 +6,34 @@ backend, whose plans and caches have gone cold; so a thread has one for as long 
 
 import os
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 from django.db import connections
 
 Idle = tuple[Any, float]  # psycopg's connection, and when it was last asked whether it stands (monotonic seconds)
+Place = tuple[str, ...]  # which database, and as whom: what one may do must never change hands
 
-_idle: defaultdict[str, list[Idle]] = defaultdict(list)  # by alias; appending and popping are atomic
+_idle: defaultdict[Place, list[Idle]] = defaultdict(list)  # appending and popping are atomic
 _inherited: list[object] = []
 
 
-def take(alias: str) -> Idle | None:
+def place_of(settings: Mapping[str, Any]) -> Place:
+    """Return where a connection with these settings of Django's leads."""
+    return tuple(str(settings[name]) for name in ("NAME", "USER", "HOST", "PORT", "OPTIONS"))
+
+
+def take(place: Place) -> Idle | None:
     """Return the connection that was used last, None if none is idle."""
     try:
-        return _idle[alias].pop()
+        return _idle[place].pop()
     except IndexError:
         return None
 
 
-def put(alias: str, connection: Any, asked_at: float) -> None:
+def put(place: Place, connection: Any, asked_at: float) -> None:
     """Keep a connection for whoever needs one next."""
-    _idle[alias].append((connection, asked_at))
+    _idle[place].append((connection, asked_at))
 
 
 def put_away(**signal: object) -> None:

@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from audit.prepared import Prepared, ids, texts
 from audit.uuid7 import uuid7
 from config.database import base, idle
+from config.settings import database
 
 _ANY = Prepared("SELECT %s::int + 1, pg_backend_pid()")
 
@@ -104,6 +105,10 @@ def test_a_kept_connection_is_not_asked_unless_it_lay_idle_for_long(fresh, monke
         assert len(asked) == times
 
 
+def here():
+    return idle.place_of(connection.settings_dict)
+
+
 def elsewhere(do):
     """Do it in another thread, and leave no connection of that thread's own."""
 
@@ -129,7 +134,7 @@ def kept(db):
 
 
 def _throw_away():
-    while (found := idle.take(connection.alias)) is not None:
+    while (found := idle.take(here())) is not None:
         found[0].close()
 
 
@@ -154,17 +159,17 @@ def test_what_is_amid_a_transaction_or_has_failed_stays_with_its_thread(kept):
     with pytest.raises(OperationalError):
         ask("SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)")
     idle.put_away()
-    assert idle.take(connection.alias) is None
+    assert idle.take(here()) is None
     close_old_connections()
     assert ask(_ANY, [1])[1] == pid
     idle.put_away()
-    assert idle.take(connection.alias) is not None
+    assert idle.take(here()) is not None
 
 
 def test_of_those_put_away_one_whose_server_has_hung_up_is_passed_over(kept):
     older, newer = (elsewhere_opened() for _ in range(2))
     for each in (older, newer):
-        idle.put(connection.alias, each, 0.0)
+        idle.put(here(), each, 0.0)
     pids = [each.info.backend_pid for each in (older, newer)]
     end(pids[1])
     connection.close()
@@ -177,9 +182,24 @@ def elsewhere_opened():
     def opened():
         ask(_ANY, [1])
         connection.put_away()
-        return idle.take(connection.alias)[0]
+        return idle.take(here())[0]
 
     return elsewhere(opened)
+
+
+def test_a_connection_serves_only_who_asks_for_the_same_database_as_the_same_role(kept, monkeypatch, tmp_path):
+    assert ask("SELECT current_user") == ("placet_web",)
+    idle.put_away()
+    monkeypatch.setitem(connection.settings_dict, "HOST", str(tmp_path))
+    with pytest.raises(OperationalError):
+        ask("SELECT 1")
+    monkeypatch.undo()
+    monkeypatch.setitem(connection.settings_dict, "USER", "placet_worker")
+    monkeypatch.setitem(connection.settings_dict, "PASSWORD", database("worker")["PASSWORD"])
+    assert ask("SELECT current_user") == ("placet_worker",)
+    connection.close()
+    monkeypatch.undo()
+    assert ask("SELECT current_user") == ("placet_web",)
 
 
 def test_a_fork_leaves_its_parents_connections_alone(kept):
@@ -187,7 +207,7 @@ def test_a_fork_leaves_its_parents_connections_alone(kept):
     idle.put_away()
     child = os.fork()
     if child == 0:
-        os._exit(0 if idle.take(connection.alias) is None else 1)
+        os._exit(0 if idle.take(here()) is None else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert ask(_ANY, [1])[1] == pid
 
