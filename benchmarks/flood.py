@@ -139,8 +139,13 @@ def main() -> None:
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     streams = [Stream(order) for order in json.load(sys.stdin)]
+    before = time.process_time()
     carry_out(streams)
-    results = [{"told": one.told, "latencies": one.latencies, "refusals": one.refusals} for one in streams]
+    cpu = time.process_time() - before
+    share = cpu / len(streams)
+    results = [
+        {"cpu": share, "told": one.told, "latencies": one.latencies, "refusals": one.refusals} for one in streams
+    ]
     json.dump(results, sys.stdout)
 
 

@@ -81,6 +81,8 @@ def _round(installation: Any, site: Any, peak: float, seconds: float) -> dict[st
         "asked_per_second": round(asked / seconds, 1),
         "goodput_per_second": round(told["200"] / seconds, 1),
         "goodput_of_peak": round(told["200"] / seconds / peak, 3),
+        # It asks from the processors that are measured.
+        "client_of_processors": round(sum(one["cpu"] for one in flood) / seconds / (os.cpu_count() or 1), 3),
         "refused": told["429"],
         "refused_without_retry_after": told["429"] - told["429 with Retry-After"],
         "others_refused": sum(stream["told"].get("429", 0) for stream in flood[1:]),

@@ -1,7 +1,6 @@
 """The front door: bounds what a web process works on, and turns the rest away before Django sees it."""
 
 import io
-import json
 import random
 import re
 import time
@@ -10,6 +9,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any
 
+import orjson
 from django.conf import settings
 from prometheus_client import Gauge
 
@@ -116,7 +116,7 @@ def _turned_away(path: str, start_response: Callable[..., Any]) -> Iterable[byte
         "instance": path,
         "correlation_id": correlation_id,
     }
-    body = json.dumps(document).encode()
+    body = orjson.dumps(document)
     headers = [
         ("Content-Type", "application/problem+json"),
         ("Content-Length", str(len(body))),

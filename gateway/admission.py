@@ -13,18 +13,20 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from hashlib import sha256
 from typing import NamedTuple
-from uuid import UUID
 
 _BACK_SECONDS = 5.0  # after which who comes back from a tool goes on regardless: its outcome has to be recorded
 _REMEMBERED = 10_000  # callers
 
 
 class Caller(NamedTuple):
-    """Whose request it is, from the coarse to the fine. Never evidence: who it really is, authentication says."""
+    """Whose request it is, from the coarse to the fine. Never evidence: who it really is, authentication says.
 
-    workspace: UUID | None
+    Ids as texts: a UUID is hashed anew, in Python, each time that somebody is counted.
+    """
+
+    workspace: str | None
     agent: str
-    credential: UUID | None
+    credential: str | None
 
 
 STRANGER = Caller(None, "", None)  # all who have not shown a good key here yet, together

@@ -61,6 +61,6 @@ def bearer(request: HttpRequest) -> Principal:
         # Who has a key that was revoked takes no turns of the agent that it belonged to.
         acquaintances.forget(request.META["HTTP_AUTHORIZATION"])
         raise
-    who = Caller(principal.workspace, principal.agent or "", principal.id)
+    who = Caller(str(principal.workspace), principal.agent or "", str(principal.id))
     acquaintances.remember(request.META["HTTP_AUTHORIZATION"], who)
     return principal

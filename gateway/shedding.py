@@ -57,7 +57,7 @@ class Ledger:
         workspaces: dict[UUID, Counter[Caller]] = {}
         for caller, count in counts.items():
             if caller.workspace is not None:
-                workspaces.setdefault(caller.workspace, Counter())[caller] = count
+                workspaces.setdefault(UUID(caller.workspace), Counter())[caller] = count
         try:
             with transaction.atomic():
                 for workspace, shed in workspaces.items():

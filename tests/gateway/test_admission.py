@@ -10,11 +10,11 @@ import pytest
 
 from gateway.admission import STRANGER, Acquaintances, Caller, Full, Gate, away
 
-WORKSPACE = uuid4()
+WORKSPACE = str(uuid4())
 FLOOD, OTHER, ELSEWHERE = (
-    Caller(WORKSPACE, "flood", uuid4()),
-    Caller(WORKSPACE, "other", uuid4()),
-    Caller(uuid4(), "far", uuid4()),
+    Caller(WORKSPACE, "flood", str(uuid4())),
+    Caller(WORKSPACE, "other", str(uuid4())),
+    Caller(str(uuid4()), "far", str(uuid4())),
 )
 
 
@@ -113,8 +113,8 @@ def test_one_agent_never_has_every_place_and_another_gets_in_at_once(crowd):
 def test_credentials_of_one_agent_share_its_places(crowd):
     one = crowd(places=3, share=2)
     for _ in range(2):
-        one.send(FLOOD._replace(credential=uuid4()), stay=True)
-    one.send(FLOOD._replace(credential=uuid4()))
+        one.send(FLOOD._replace(credential=str(uuid4())), stay=True)
+    one.send(FLOOD._replace(credential=str(uuid4())))
     assert one.gate.counts == (2, 2, 1)
 
 

@@ -16,7 +16,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--once", action="store_true", help="stop when nothing is pending")
-        parser.add_argument("--interval", type=float, default=0.25, help="seconds between looks")
+        parser.add_argument("--interval", type=float, default=0.35, help="seconds between looks")
         parser.add_argument("--batch", type=int, default=BATCH, help="records in one transaction")
 
     def handle(self, *args: Any, **options: Any) -> None:
