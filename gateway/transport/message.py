@@ -3,7 +3,6 @@
 The frame is the one that the SDK's client would send (mcp.client.session and .streamable_http); a test compares them.
 """
 
-import itertools
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,7 +41,7 @@ _CLIENT: Mapping[str, JSON] = CLIENT.model_dump(by_alias=True, mode="json", excl
 # Members of a result before 2026-07-28. Those of later revisions say nothing in an earlier one.
 _EARLIER = frozenset({"_meta", "content", "structuredContent", "isError"})
 # Far from the SDK's own ids, which begin at 1 and count requests in the same session; within 31 bits.
-_identities = itertools.count((1 << 30) + secrets.randbits(29))
+_FIRST, _BITS = 1 << 30, 30
 
 Places = Mapping[tuple[str, ...], str]  # path of an argument -> the header that repeats it
 
@@ -58,8 +57,8 @@ class Call:
 
 
 def identity() -> int:
-    """Return an id that no other request of this process has."""
-    return next(_identities)
+    """Return an id that no answer to another request can have but by chance, nor a server guess."""
+    return _FIRST + secrets.randbits(_BITS)
 
 
 def is_modern(revision: str) -> bool:

@@ -81,7 +81,7 @@ class Strange(Effects):
     """The server. :ivar reply: function(handler, request) that answers a call. :ivar asked: calls so far, in order.
 
     :ivar resume: the same for a GET with Last-Event-ID. :ivar told: what else the client said, but for calls.
-    :ivar over: everything that is said to the last call has been said.
+    :ivar over: everything that is said to the calls so far has been said.
     """
 
     def __init__(self, place, *, legacy=False):
@@ -89,7 +89,8 @@ class Strange(Effects):
         self.known, self.legacy, self.sessions, self.tools = {}, legacy, set(), [dict(LOOK)]
         self.reply = lambda handler, asked: plain(handler, answer(asked))
         self.resume = lambda handler: plain(handler, b"", status=405)
-        self.asked, self.frames, self.told, self.goodbyes, self.over = [], [], [], 0, False
+        self.asked, self.frames, self.told, self.goodbyes = [], [], [], 0
+        self.begun = self.done = 0
         self.web = Web()
         self.web.routes["/mcp"] = self._serve
 
@@ -108,8 +109,11 @@ class Strange(Effects):
         elif said.get("method") == "tools/call":
             self.asked.append(said)
             self.frames.append({name.lower(): value for name, value in handler.headers.items()})
-            self.reply(handler, said)
-            self.over = True
+            self.begun += 1
+            try:
+                self.reply(handler, said)
+            finally:
+                self.done += 1
         elif "id" not in said or "method" not in said:
             self.told.append(said)
             plain(handler, b"", status=202)
@@ -140,6 +144,10 @@ class Strange(Effects):
         handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()
         handler.wfile.write(body)
+
+    @property
+    def over(self):
+        return self.done == self.begun
 
     @property
     def pins(self):

@@ -207,7 +207,7 @@ DOUBLED = {
 
 def test_an_answer_that_is_said_twice_is_not_taken_for_the_next_one(server):
     for name, reply in DOUBLED.items():
-        server.reply, server.over = reply, False
+        server.reply = reply
         assert look(server, "first") == "first", name
         until(lambda: server.over)
         server.reply = lambda handler, asked: plain(handler, answer(asked))
