@@ -35,6 +35,7 @@ def settle(directory: Path, *, workers: int, pin: bool | None) -> int | None:
     global number
     if cpu_of(0, of=workers, pin=pin) is None:
         return None
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for place in range(workers):
         held = os.open(directory / f"web-{place}.place", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -53,7 +54,8 @@ def stay(pid: int, cpu: int | None) -> None:
     """Keep all threads of a process, and those that they start, on a processor; None: where they are."""
     if cpu is None:
         return
-    for thread in os.listdir(f"/proc/{pid}/task"):
-        # One that has ended meanwhile needs no place; where it is forbidden (a sandbox) nothing is pinned.
-        with contextlib.suppress(OSError):
-            os.sched_setaffinity(int(thread), {cpu})
+    # What has ended meanwhile needs no place; where a sandbox forbids it, or hides /proc, nothing is pinned.
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError):
+                os.sched_setaffinity(int(thread), {cpu})

@@ -32,7 +32,7 @@ def web(tmp_path):
 
     def start():
         process = subprocess.Popen(
-            [sys.executable, "-c", _SETTLE, str(tmp_path)],
+            [sys.executable, "-c", _SETTLE, str(tmp_path / "sockets")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -65,6 +65,14 @@ def test_where_processes_and_processors_differ_in_number_nothing_is_pinned_unles
     assert affinity.cpu_of(0, of=len(CPUS) + 1, pin=None) is None
     assert affinity.cpu_of(0, of=len(CPUS) + 1, pin=True) == CPUS[0]
     assert affinity.cpu_of(0, of=len(CPUS), pin=False) is None
+
+
+def test_a_process_that_is_gone_or_may_not_be_pinned_is_let_be():
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    affinity.stay(gone.pid, CPUS[0])
+    affinity.stay(os.getpid(), 10_000)  # no such processor
+    assert sorted(os.sched_getaffinity(0)) == CPUS
 
 
 @pytest.mark.parametrize(("pin", "cpus"), [(True, CPUS[:1]), (False, CPUS)])
