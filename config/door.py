@@ -5,6 +5,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -17,17 +18,17 @@ from audit import canonical
 from audit.refusal import Refusal
 from audit.uuid7 import uuid7
 from config.content_policy import CONTENT_SECURITY_POLICY
-from gateway.admission import Full, Gate, acquaintances, away
+from gateway.admission import Caller, Full, Gate, Place, acquaintances, away
 from gateway.exchange import ARRIVED
 from gateway.shedding import ledger
 
 Environ = dict[str, Any]
 Application = Callable[..., Iterable[bytes]]
 CALLS = "/api/v1/tool-calls/"
-# Answered at once whatever goes on, or bounded by themselves (PLACET_OPA_WAITERS).
 # Who stops an agent finds a place whatever the rest of the world does: nobody's other requests take these.
 STOPS = re.compile(r"/api/v1/stops/|/w/[^/]+/stops/")
 STOP_PLACES = 2
+# Answered at once whatever goes on, or bounded by themselves (PLACET_OPA_WAITERS).
 FREE = ("/livez", "/readyz", "/metrics", "/static/", "/opa/bundles/")
 LONGEST_RETRY = 3  # seconds; spread, so that those who were turned away together do not come back together
 OVERLOADED = Refusal(
@@ -53,7 +54,7 @@ class Door:
         is_call = path == CALLS and environ.get("REQUEST_METHOD") == "POST"
         caller = acquaintances.of(environ.get("HTTP_AUTHORIZATION", ""))
         try:
-            place = self._gate(path, is_call).enter(caller)
+            place = self.calls.enter(caller) if is_call else self._enter(path, caller)
         except Full as full:
             ledger.count(caller, full.why)
             return _turned_away(path, start_response)
@@ -64,10 +65,13 @@ class Door:
                     environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(canonical.LARGEST_BODY + 1))
             return self.application(environ, start_response)
 
-    def _gate(self, path: str, is_call: bool) -> Gate:
-        if is_call:
-            return self.calls
-        return self.stops if STOPS.match(path) else self.others
+    def _enter(self, path: str, caller: Caller) -> Place:
+        """Take a place for anything but a call. :raises Full: there is none."""
+        if STOPS.match(path):
+            # Strangers may have taken these: then a stop has what everybody has, and not less.
+            with suppress(Full):
+                return self.stops.enter(caller)
+        return self.others.enter(caller)
 
 
 def gates() -> dict[str, Gate]:

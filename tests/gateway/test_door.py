@@ -257,6 +257,16 @@ def test_a_stop_finds_a_place_when_other_requests_have_taken_all_of_theirs(front
         assert busy.send("GET", "/api/v1/openapi.json")[0] == 200
 
 
+def test_a_stop_whose_own_places_strangers_have_taken_has_what_other_requests_have(front, stage):
+    busy, path = front(places=1, waiting=0), "/api/v1/stops/"
+    with ExitStack() as flood:
+        for _ in range(busy.stops.places):
+            flood.enter_context(busy.stops.enter(admission.STRANGER).held())
+        assert busy.send("POST", path)[0] not in (429, 500)
+        with busy.others.enter(admission.STRANGER).held():
+            assert busy.send("POST", path)[0] == 429
+
+
 def test_a_key_that_was_revoked_takes_no_turns_of_its_agent_any_more(front, stage):
     busy, bearer = front(places=2), stage.key()
     busy.acquaint(bearer)
